@@ -1,0 +1,181 @@
+"""What every language model is: state in, state out, and a fast path that scores whole batches.
+
+The scoring contract. All log-probabilities are natural logarithms. A text is scored as
+``<s> w1 … wn </s>``: ``<s>`` is context and never an event, ``</s>`` is an event. A word that the
+vocabulary lacks becomes ``<unk>`` and is flagged. A score depends on its text, context and flags
+alone, never on the rest of the batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, Literal, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmscore.models.vocabulary import Vocabulary
+
+State = TypeVar("State")
+"""A batch of model states: an array, or a tuple of arrays, that can be gathered by index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A batch of texts in one UTF-8 buffer: text i is data[offsets[i]:offsets[i + 1]]."""
+
+    data: NDArray[np.uint8]  # (bytes,)
+    offsets: NDArray[np.int64]  # (texts + 1,)
+
+    @classmethod
+    def from_strings(cls, strings: list[str]) -> Self:
+        """Encode strings; a lone surrogate raises UnicodeEncodeError."""
+        joined = "".join(strings)
+        data = np.frombuffer(joined.encode(), np.uint8)
+        lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+        if data.size != len(joined):  # not all ASCII: characters are not bytes
+            lengths = np.fromiter((len(s.encode()) for s in strings), np.int64, len(strings))
+        return cls(data, np.concatenate(([0], np.cumsum(lengths))))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSequences:
+    """A batch of token ids: sequence i is ids[offsets[i]:offsets[i + 1]]."""
+
+    ids: NDArray[np.int64]  # (tokens,)
+    offsets: NDArray[np.int64]  # (sequences + 1,)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreBatch:
+    """Texts or token sequences to score, and how.
+
+    contexts holds one text that stands before every item, or one per item, and is not scored.
+    """
+
+    items: Texts | TokenSequences
+    contexts: Texts | None = None
+    bos: bool = True
+    eos: bool = True
+    per_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenArrays:
+    """Per-event results in parallel arrays: the events of item i are at offsets[i]:offsets[i + 1].
+
+    Byte positions count from the start of the item's text; both are those of its end for
+    ``</s>``. They are None for token sequences. matched_orders is None for models without n-grams.
+    """
+
+    offsets: NDArray[np.int64]  # (items + 1,)
+    token_ids: NDArray[np.int64]  # (events,)
+    log_probs: NDArray[np.float64]  # (events,) nats
+    oov: NDArray[np.bool_]  # (events,)
+    begin_bytes: NDArray[np.int64] | None  # (events,)
+    end_bytes: NDArray[np.int64] | None  # (events,) exclusive
+    matched_orders: NDArray[np.int64] | None  # (events,) length of the n-gram that was found
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """Scores of a batch, one element an item; an event is a scored token, ``</s>`` included."""
+
+    log_probs: NDArray[np.float64]  # (items,) nats; -inf where an event is impossible
+    log_probs_excluding_oov: NDArray[np.float64]  # (items,) nats
+    token_counts: NDArray[np.int64]  # (items,) events
+    oov_counts: NDArray[np.int64]  # (items,) events out of vocabulary
+    tokens: TokenArrays | None = None  # if asked for
+
+    @property
+    def perplexities(self) -> NDArray[np.float64]:
+        """exp(-log_prob / events), 1 for an item without events."""
+        return _perplexities(self.log_probs, self.token_counts)
+
+    @property
+    def perplexities_excluding_oov(self) -> NDArray[np.float64]:
+        """The same over the events that are in the vocabulary."""
+        return _perplexities(self.log_probs_excluding_oov, self.token_counts - self.oov_counts)
+
+
+def _perplexities(
+    log_probs: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # an impossible or absurd text has perplexity +inf
+        perplexities: NDArray[np.float64] = np.exp(-log_probs / np.maximum(counts, 1))
+    return perplexities
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedTexts:
+    """Tokens of a batch of texts in parallel arrays: text i has offsets[i]:offsets[i + 1]."""
+
+    offsets: NDArray[np.int64]  # (texts + 1,)
+    token_ids: NDArray[np.int64]  # (tokens,)
+    begin_bytes: NDArray[np.int64]  # (tokens,) from the start of the text
+    end_bytes: NDArray[np.int64]  # (tokens,) exclusive
+    oov: NDArray[np.bool_]  # (tokens,)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What a model is made of, for people and dashboards."""
+
+    kind: Literal["ngram"]
+    vocabulary_size: int  # tokens, ``<s>`` and ``<unk>`` included
+    parameter_count: int  # stored probabilities and back-off weights
+    memory_bytes: int
+    order: int  # length of the longest n-grams
+    ngram_counts: tuple[int, ...]  # by length, from 1
+    has_unknown: bool  # False: unknown_log_prob is a floor that the loader set
+    unknown_log_prob: float  # nats
+
+
+class LanguageModel(ABC, Generic[State]):
+    """A function from a state and a token to a log-probability and a new state.
+
+    Methods are pure and may be called from several threads at once.
+    """
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """The tokens, by id."""
+
+    @property
+    @abstractmethod
+    def description(self) -> ModelDescription:
+        """What the model is made of."""
+
+    @abstractmethod
+    def initial_state(self, n: int, *, bos: bool = True) -> State:
+        """n states before any token: after ``<s>`` if bos, else without any context."""
+
+    @abstractmethod
+    def advance(self, states: State, token_ids: NDArray[np.int64]) -> State:
+        """The states after one more token each; token_ids: (n,)."""
+
+    @abstractmethod
+    def next_log_probs(self, states: State) -> NDArray[np.float64]:
+        """Log-probability of every token after each state, in nats: (n, vocabulary).
+
+        exp of a row sums to one; ``<s>`` is never an event, so its column is -inf.
+        """
+
+    @abstractmethod
+    def tokenize(self, texts: Texts) -> TokenizedTexts:
+        """Split texts into tokens."""
+
+    @abstractmethod
+    def score(self, batch: ScoreBatch) -> BatchScores:
+        """Score a batch without building distributions where that can be avoided.
+
+        Raises TokenIdError for an id that is not an event of the vocabulary.
+        """
