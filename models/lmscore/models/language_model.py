@@ -20,6 +20,9 @@ from lmscore.models.vocabulary import Vocabulary
 State = TypeVar("State")
 """A batch of model states: an array, or a tuple of arrays, that can be gathered by index."""
 
+WORD_SEPARATORS = np.frombuffer(b"\0\t\n\r ", np.uint8)
+"""What ARPA files can separate words by; any other white space is part of a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
@@ -40,6 +43,14 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def word_counts(self) -> NDArray[np.int64]:
+        """Number of words between NUL, tab, line feed, carriage return and space: (texts,)."""
+        in_word = ~np.isin(self.data, WORD_SEPARATORS)
+        follows_word = np.concatenate(([False], in_word[:-1])) if in_word.size else in_word
+        follows_word[self.offsets[:-1][self.offsets[:-1] < in_word.size]] = False  # texts begin
+        starts = np.concatenate(([0], np.cumsum(in_word & ~follows_word)))
+        return np.diff(starts[self.offsets])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +116,7 @@ class BatchScores:
         return _perplexities(self.log_probs_excluding_oov, self.token_counts - self.oov_counts)
 
 
-def _perplexities(
-    log_probs: NDArray[np.float64], counts: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _perplexities(log_probs: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):  # an impossible or absurd text has perplexity +inf
         perplexities: NDArray[np.float64] = np.exp(-log_probs / np.maximum(counts, 1))
     return perplexities
@@ -156,7 +165,7 @@ class LanguageModel(ABC, Generic[State]):
 
     @abstractmethod
     def initial_state(self, n: int, *, bos: bool = True) -> State:
-        """n states before any token: after ``<s>`` if bos, else without any context."""
+        """N states before any token: after ``<s>`` if bos, else without any context."""
 
     @abstractmethod
     def advance(self, states: State, token_ids: NDArray[np.int64]) -> State:

@@ -52,8 +52,6 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """It is being read."""
     MODEL_STATE_READY: _ModelState.ValueType  # 2
     """It answers."""
-    MODEL_STATE_FAILED: _ModelState.ValueType  # 3
-    """It could not be loaded."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """Whether a model can be used."""
@@ -64,8 +62,6 @@ MODEL_STATE_LOADING: ModelState.ValueType  # 1
 """It is being read."""
 MODEL_STATE_READY: ModelState.ValueType  # 2
 """It answers."""
-MODEL_STATE_FAILED: ModelState.ValueType  # 3
-"""It could not be loaded."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 class _TokenizerKind:
@@ -179,7 +175,7 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
-    """A loaded model."""
+    """A model of the server. While it is LOADING, only its name, version and state are known."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -192,7 +188,6 @@ class Model(_message.Message):
     TOKENIZER_FIELD_NUMBER: _builtins.int
     SCORING_CONTRACT_FIELD_NUMBER: _builtins.int
     NGRAM_FIELD_NUMBER: _builtins.int
-    FAILURE_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
     """What kind it is."""
     state: Global___ModelState.ValueType
@@ -205,8 +200,6 @@ class Model(_message.Message):
     """Memory it takes, in bytes."""
     tokenizer: Global___TokenizerKind.ValueType
     """How it splits text."""
-    failure: _builtins.str
-    """Why it failed, in state FAILED."""
     @_builtins.property
     def identity(self) -> _common_pb2.ModelIdentity:
         """Name, version and fingerprint."""
@@ -231,11 +224,10 @@ class Model(_message.Message):
         tokenizer: Global___TokenizerKind.ValueType = ...,
         scoring_contract: Global___ScoringContract | None = ...,
         ngram: Global___NgramDescription | None = ...,
-        failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,9 @@ class NgramTable:
     Every word has a unigram. An entry's prefix and suffix may be missing (pruned models).
     """
 
-    words: list[bytes]  # by id; UTF-8 unless the file was not; ``<s>``, ``</s>``, ``<unk>`` included
+    words: list[
+        bytes
+    ]  # by id; UTF-8 unless the file was not; ``<s>``, ``</s>``, ``<unk>`` included
     orders: list[OrderTable]  # orders[n - 1] holds the n-grams of length n
     has_unknown: bool = True  # False: the probability of ``<unk>`` is a floor, not the model's own
 

@@ -1,0 +1,64 @@
+# One verb a habit. Everything runs in .venv, which the first verb sets up.
+PYTHON ?= python3
+BIN := .venv/bin
+PROTO_OUT ?= proto
+PROTOS := $(sort $(wildcard proto/lmscore/v1/*.proto))
+SERVICES := $(filter %_service.proto,$(PROTOS))
+
+.PHONY: help demo test check format lint types contract proto bench peers clean
+
+help:  ## Show the verbs
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/installed  ## Serve the demo model; score, re-rank and see an error
+	@$(BIN)/python checkpoints/demo/demo.py
+
+test: .venv/installed  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: lint types contract test  ## All that CI runs
+
+format: .venv/installed  ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/installed
+	$(BIN)/mypy proto models server client tests benchmarks checkpoints
+
+# proto/released.binpb is the contract that clients were promised: `buf breaking` fails if it is
+# broken. `make release-contract` renews it, once a version has gone out.
+contract: .venv/installed
+	@if [ -x $(BIN)/buf ]; then \
+	  $(BIN)/buf lint && $(BIN)/buf format --diff --exit-code && \
+	  $(BIN)/buf breaking --against proto/released.binpb && echo "contract: ok"; \
+	else echo "contract: buf is absent, so lint and breaking changes were not checked"; fi
+
+.PHONY: release-contract
+release-contract: .venv/installed
+	$(BIN)/buf build -o proto/released.binpb
+
+proto: $(if $(filter proto,$(PROTO_OUT)),.venv/installed)  ## Regenerate the code of the contract
+	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --python_out=$(PROTO_OUT) --mypy_out=quiet:$(PROTO_OUT) $(PROTOS)
+	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) $(SERVICES)
+
+bench: .venv/installed  ## Measure side by side with peers
+	$(BIN)/python benchmarks/grpc_scoring.py
+
+peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
+	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev]'
+	@touch $@
+
+clean:  ## Remove what the verbs made
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

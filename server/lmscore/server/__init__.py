@@ -1,0 +1,1 @@
+"""The lmscore server: language models behind gRPC."""

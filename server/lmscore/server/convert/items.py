@@ -1,0 +1,90 @@
+"""What the conversions share: limits, texts that are too long, errors of single items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmscore.models.language_model import Texts
+from lmscore.server.errors import InvalidFieldError, ServiceError, TextTooLongError
+from lmscore.server.repository import LoadingModel, ServedModel
+from lmscore.v1 import common_pb2
+
+ItemErrors = dict[int, ServiceError]
+"""Why items of a request cannot be answered, by their index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may hold."""
+
+    max_texts: int
+    max_text_bytes: int
+
+
+def selector(message: common_pb2.ModelSelector) -> tuple[str, int | None]:
+    """Name and version asked for; InvalidFieldError for an empty name."""
+    if not message.name:
+        raise InvalidFieldError("model.name", "the name of a model is required")
+    return message.name, message.version if message.HasField("version") else None
+
+
+def identity(model: ServedModel | LoadingModel) -> common_pb2.ModelIdentity:
+    """Who answered."""
+    fingerprint = model.fingerprint if isinstance(model, ServedModel) else ""
+    return common_pb2.ModelIdentity(name=model.name, version=model.version, fingerprint=fingerprint)
+
+
+def item_error(error: ServiceError) -> common_pb2.ItemError:
+    """Why one item has no answer."""
+    path = error.field if isinstance(error, InvalidFieldError) else ""
+    return common_pb2.ItemError(
+        code=error.code.value[0], reason=error.reason, message=str(error), field=path
+    )
+
+
+def check_count(name: str, count: int, limits: Limits) -> None:
+    """Raise InvalidFieldError if a request holds too many."""
+    if count > limits.max_texts:
+        raise InvalidFieldError(name, f"{count} are too many; the limit is {limits.max_texts}")
+
+
+def check_size(path: str, text: str, limits: Limits) -> None:
+    """Raise TextTooLongError if a text is over the limit."""
+    # A character has at most four bytes, so most texts need not be encoded to be counted.
+    if len(text) * 4 > limits.max_text_bytes:
+        size = len(text.encode())
+        if size > limits.max_text_bytes:
+            raise too_long_error(path, size, limits)
+
+
+def too_long_error(path: str, size: int, limits: Limits) -> TextTooLongError:
+    """The error for a text of that many bytes."""
+    return TextTooLongError(path, f"{size} bytes are over the limit of {limits.max_text_bytes}")
+
+
+def text_items(
+    texts: Sequence[str], limits: Limits
+) -> tuple[Texts, list[str], list[int] | None, ItemErrors]:
+    """The texts that are not too long, their indices (None: all), and the errors of the others."""
+    strings = list(texts)
+    items = Texts.from_strings(strings)
+    too_long = np.flatnonzero(np.diff(items.offsets) > limits.max_text_bytes)
+    if not too_long.size:
+        return items, strings, None, {}
+    errors: ItemErrors = {
+        int(i): too_long_error(f"texts[{i}]", int(np.diff(items.offsets)[i]), limits)
+        for i in too_long
+    }
+    accepted = [i for i in range(len(strings)) if i not in errors]
+    strings = [strings[i] for i in accepted]
+    return Texts.from_strings(strings), strings, accepted, errors
+
+
+def surfaces(text: str, begins: list[int], ends: list[int]) -> list[str]:
+    """The pieces of a text that tokens cover, as they are written there."""
+    data = text.encode()
+    pairs = zip(begins, ends, strict=True)
+    return [data[begin:end].decode(errors="replace") for begin, end in pairs]

@@ -1,0 +1,54 @@
+"""Tokenize: texts to a batch, its tokens to messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmscore.models.language_model import Texts, TokenizedTexts
+from lmscore.server.convert.items import (
+    ItemErrors,
+    Limits,
+    check_count,
+    identity,
+    item_error,
+    surfaces,
+    text_items,
+)
+from lmscore.server.errors import InvalidFieldError
+from lmscore.server.repository import ServedModel
+from lmscore.v1 import language_model_service_pb2 as wire
+
+
+def tokenize_work(
+    request: wire.TokenizeRequest, limits: Limits
+) -> tuple[Texts, list[str], ItemErrors]:
+    """The texts that can be split, and the errors of the others. Raises InvalidFieldError."""
+    if not request.texts:
+        raise InvalidFieldError("texts", "at least one text is required")
+    check_count("texts", len(request.texts), limits)
+    items, strings, _, errors = text_items(request.texts, limits)
+    return items, strings, errors
+
+
+def tokenize_response(
+    model: ServedModel, strings: Sequence[str], tokenized: TokenizedTexts, errors: ItemErrors
+) -> wire.TokenizeResponse:
+    """Tokens in the order of the request, errors in their places."""
+    response = wire.TokenizeResponse(model=identity(model))
+    accepted = iter(range(len(strings)))
+    for i in range(len(strings) + len(errors)):
+        if i in errors:
+            response.texts.add(error=item_error(errors[i]))
+            continue
+        text = next(accepted)
+        tokens = slice(tokenized.offsets[text], tokenized.offsets[text + 1])
+        begins = tokenized.begin_bytes[tokens].tolist()
+        ends = tokenized.end_bytes[tokens].tolist()
+        response.texts.add(
+            tokens=surfaces(strings[text], begins, ends),
+            token_ids=tokenized.token_ids[tokens].tolist(),
+            begin_bytes=begins,
+            end_bytes=ends,
+            oov=tokenized.oov[tokens].tolist(),
+        )
+    return response

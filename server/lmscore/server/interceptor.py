@@ -1,0 +1,126 @@
+"""Around every call of ours: malformed requests, draining, and how errors become statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
+
+from lmscore.server.errors import DrainingError, ServiceError
+from lmscore.server.status import abort, internal_status, status_of
+from lmscore.server.wire_check import explain_malformed
+
+OUR_METHODS = "/lmscore."
+"""Prefix of the methods this looks after; health and reflection look after themselves."""
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedRequest:
+    """Stands for a request that protobuf could not parse, until there is a call to end."""
+
+    error: ServiceError
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Turns exceptions into statuses, refuses calls while draining, and counts those that run."""
+
+    def __init__(self) -> None:
+        self._draining = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def drain(self) -> None:
+        """Refuse new calls from now on, and wait until none runs."""
+        self._draining = True
+        await self._idle.wait()
+
+    @property
+    def running(self) -> int:
+        """Number of calls in progress."""
+        return self._running
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the handler of one call."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
+            return handler
+        parse, serialize = _tolerant(handler.request_deserializer), handler.response_serializer
+        # The stubs describe handlers that run on threads; these are coroutines.
+        behaviour: Any
+        if handler.request_streaming:
+            behaviour = self._guard(handler.stream_stream, _checked_stream)
+            return grpc.stream_stream_rpc_method_handler(behaviour, parse, serialize)
+        behaviour = self._guard(handler.unary_unary, _checked)
+        return grpc.unary_unary_rpc_method_handler(behaviour, parse, serialize)
+
+    def _guard(
+        self, behaviour: Any, check: Callable[[Any], Any]
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def guarded(request: Any, context: Context) -> Any:
+            self._running += 1
+            self._idle.clear()
+            try:
+                if self._draining:
+                    raise DrainingError
+                return await behaviour(check(request), context)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+                await abort(context, _status(error))
+            finally:
+                self._running -= 1
+                if not self._running:
+                    self._idle.set()
+
+        return guarded
+
+
+def _tolerant(parse: Any) -> Callable[[bytes], Message | MalformedRequest]:
+    # gRPC would end a call that it cannot parse with UNKNOWN or INTERNAL and no details.
+    message_class: type[Message] = parse.__self__
+
+    def parse_or_explain(data: bytes) -> Message | MalformedRequest:
+        try:
+            return message_class.FromString(data)
+        except DecodeError:
+            return MalformedRequest(explain_malformed(data, message_class))
+
+    return parse_or_explain
+
+
+def _checked(request: Message | MalformedRequest) -> Message:
+    if isinstance(request, MalformedRequest):
+        raise request.error
+    return request
+
+
+async def _checked_stream(
+    requests: AsyncIterator[Message | MalformedRequest],
+) -> AsyncIterator[Message]:
+    async for request in requests:
+        yield _checked(request)
+
+
+def _status(error: BaseException) -> Status:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # what one task of a stream raised
+    if isinstance(error, ServiceError):
+        return status_of(error)
+    incident = uuid.uuid4().hex
+    log.error("internal error", incident=incident, exc_info=error)
+    return internal_status(incident)

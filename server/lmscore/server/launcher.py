@@ -1,0 +1,16 @@
+"""Entry point of ``lmscore-server``: says what to install where the server's needs are absent."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        from lmscore.server.command import command
+    except ModuleNotFoundError as error:
+        sys.exit(f"lmscore-server needs {error.name}: pip install 'lmscore[server]'")
+    command()
+
+
+if __name__ == "__main__":
+    main()

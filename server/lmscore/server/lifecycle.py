@@ -1,0 +1,188 @@
+"""The server's life: build, serve, load, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from lmscore.models.loading import fingerprint, load_model
+
+from lmscore.server.convert.items import Limits
+from lmscore.server.interceptor import CallInterceptor
+from lmscore.server.repository import ModelRepository, ServedModel
+from lmscore.server.scheduler import Scheduler
+from lmscore.server.service import LanguageModelService, ModelService
+from lmscore.server.settings import ModelSource, Settings
+from lmscore.v1 import (
+    language_model_service_pb2,
+    language_model_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+SERVICES = (
+    language_model_service_pb2.DESCRIPTOR.services_by_name["LanguageModelService"].full_name,
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+)
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def load(source: ModelSource, version: int = 1) -> ServedModel:
+    """Read a model. Raises ModelError."""
+    started = time.perf_counter()
+    model = load_model(source.path)
+    served = ServedModel(source.name, version, fingerprint(source.path), model)
+    log.info(
+        "model loaded",
+        model=source.name,
+        path=str(source.path),
+        seconds=round(time.perf_counter() - started, 2),
+        kind=model.description.kind,
+        vocabulary=model.description.vocabulary_size,
+    )
+    return served
+
+
+@dataclass
+class Server:
+    """A server that listens, with what it needs to serve and to stop."""
+
+    settings: Settings
+    grpc_server: grpc.aio.Server
+    port: int
+    repository: ModelRepository
+    scheduler: Scheduler
+    calls: CallInterceptor
+    health: health.aio.HealthServicer
+
+    @property
+    def address(self) -> str:
+        """Host and the port that was really taken."""
+        return f"{self.settings.listen.rpartition(':')[0]}:{self.port}"
+
+    async def load_models(self) -> None:
+        """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
+        for source in self.settings.model:
+            self.repository.add(await asyncio.to_thread(load, source))
+            await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
+        for service in ("", *SERVICES):
+            await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        log.info("ready", address=self.address, models=[m.name for m in self.settings.model])
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, refuse new calls, and wait for those that run, up to the timeout."""
+        log.info("draining", running_calls=self.calls.running)
+        await self.health.enter_graceful_shutdown()
+        try:
+            await asyncio.wait_for(self.calls.drain(), self.settings.drain_timeout_seconds)
+        except TimeoutError:
+            log.warning("drain timeout: cancelling what still runs", calls=self.calls.running)
+
+    async def stop(self) -> None:
+        """Cancel what still runs and close the port."""
+        await self.grpc_server.stop(grace=None)
+        await asyncio.to_thread(self.scheduler.close)
+        log.info("stopped")
+
+
+async def build(settings: Settings) -> Server:
+    """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
+    calls = CallInterceptor()
+    grpc_server = grpc.aio.server(
+        interceptors=[calls],
+        options=[
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            # Two servers on one port would each get some of the calls; an error is better.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    repository = ModelRepository()
+    scheduler = Scheduler(settings.threads, settings.max_queued_bytes)
+    limits = Limits(settings.max_texts, settings.max_text_bytes)
+    language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
+        LanguageModelService(repository, scheduler, limits, settings.max_stream_requests),
+        grpc_server,
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), grpc_server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
+    reflection.enable_server_reflection(
+        (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server
+    )
+    for source in settings.model:
+        repository.announce(source.name)
+    for service in ("", *SERVICES, *(source.name for source in settings.model)):
+        await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    port = _listen(grpc_server, settings.listen)
+    return Server(settings, grpc_server, port, repository, scheduler, calls, health_servicer)
+
+
+def _listen(grpc_server: grpc.aio.Server, address: str) -> int:
+    try:
+        return grpc_server.add_insecure_port(address)
+    except RuntimeError:
+        problem = f"cannot listen on {address}: the port is in use, or the host is not this machine"
+        raise StartError(problem) from None
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then drain; a second signal stops at once.
+
+    Raises StartError or ModelError when the server cannot start.
+    """
+    server = await build(settings)
+    stopping = _on_signals()
+    await server.grpc_server.start()
+    log.info("listening", address=server.address)
+    try:
+        if await _unless(stopping.first, server.load_models()):
+            await stopping.first.wait()
+        await _unless(stopping.second, server.drain())
+    finally:
+        await server.stop()
+
+
+@dataclass(frozen=True)
+class _Signals:
+    first: asyncio.Event
+    second: asyncio.Event
+
+
+def _on_signals() -> _Signals:
+    signals = _Signals(asyncio.Event(), asyncio.Event())
+
+    def received() -> None:
+        (signals.second if signals.first.is_set() else signals.first).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+    return signals
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work, or give it up when the event comes; tells whether it was done."""
+    task = asyncio.create_task(work)
+    waiter = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()
+    if task.done():
+        await task  # raises what it raised
+        return True
+    task.cancel()
+    await asyncio.wait({task})
+    return False

@@ -1,0 +1,37 @@
+"""Log lines on standard error, for people or for machines; never a text that was scored."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Literal, TextIO
+
+import structlog
+
+
+def configure_logs(log_format: Literal["console", "json"]) -> None:
+    """Set the form of the lines, and let warnings be lines too."""
+    renderers: dict[str, list[structlog.typing.Processor]] = {
+        "console": [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+    }
+    structlog.configure(
+        [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers[log_format],
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,  # noqa: ARG001 - the signature is Python's
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    structlog.get_logger().warning(str(message), category=category.__name__)

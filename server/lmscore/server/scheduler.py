@@ -1,0 +1,62 @@
+"""Runs model work on threads, bounded, so that the event loop never waits for a model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from lmscore.models.language_model import (
+    BatchScores,
+    LanguageModel,
+    ScoreBatch,
+    Texts,
+    TokenizedTexts,
+)
+from lmscore.server.errors import OverloadedError
+
+_RETRY_AFTER_SECONDS = 0.1  # a full queue of n-gram work is gone in less
+
+Result = TypeVar("Result")
+
+
+class Scheduler:
+    """A queue, bounded in bytes of input, in front of threads that work.
+
+    Work whose caller has gone (cancelled, deadline passed) leaves the queue without being done.
+    """
+
+    def __init__(self, threads: int, max_queued_bytes: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
+        self._max_queued_bytes = max_queued_bytes
+        self._queued_bytes = 0  # waiting or running; touched on the event loop only
+
+    async def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> BatchScores:
+        """Score a batch; OverloadedError if too much is waiting already."""
+        size = batch.items.offsets[-1]
+        if batch.contexts is not None:
+            size += batch.contexts.offsets[-1]
+        return await self._submit(int(size), model.score, batch)
+
+    async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
+        """Split texts; OverloadedError if too much is waiting already."""
+        return await self._submit(int(texts.offsets[-1]), model.tokenize, texts)
+
+    def close(self) -> None:
+        """Drop what is queued and wait for what runs."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def _submit(self, size: int, work: Callable[..., Result], *args: object) -> Result:
+        if self._queued_bytes and self._queued_bytes + size > self._max_queued_bytes:
+            raise OverloadedError(self._queued_bytes, _RETRY_AFTER_SECONDS)
+        self._queued_bytes += size
+        future = self._pool.submit(work, *args)
+        # Released when the work ends, not when the caller leaves: what is running cannot be taken
+        # back, and its memory is in use until then.
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, size))
+        return await asyncio.wrap_future(future)
+
+    def _release(self, size: int) -> None:
+        self._queued_bytes -= size

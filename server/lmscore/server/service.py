@@ -1,0 +1,125 @@
+"""The RPCs: each checks the request, has the model work, and converts the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from lmscore.server.convert import models, rescore, score, tokenize
+from lmscore.server.convert.items import Limits, item_error, selector
+from lmscore.server.errors import OverloadedError, ServiceError
+from lmscore.server.repository import ModelRepository
+from lmscore.server.scheduler import Scheduler
+from lmscore.v1 import language_model_service_pb2 as wire
+from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
+from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
+    """Score, ScoreStream, Rescore and Tokenize over the models of a repository."""
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        scheduler: Scheduler,
+        limits: Limits,
+        max_stream_requests: int,
+    ) -> None:
+        self._repository = repository
+        self._scheduler = scheduler
+        self._limits = limits
+        self._max_stream_requests = max_stream_requests
+
+    async def Score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
+        """Score a batch."""
+        return await self._score(request)
+
+    async def ScoreStream(  # type: ignore[override]  # the stub knows only generators
+        self, requests: AsyncIterator[wire.ScoreStreamRequest], context: Context
+    ) -> None:
+        """Answer every request of the stream as soon as its scores are there.
+
+        A request is read only while there is a place for it, and its place is free again when its
+        answer has been written: a slow reader bounds its own memory through flow control.
+        """
+        places = asyncio.Semaphore(self._max_stream_requests)
+        writing = asyncio.Lock()
+
+        async def answer(request: wire.ScoreStreamRequest) -> None:
+            response = await self._stream_answer(request)
+            async with writing:
+                await context.write(response)
+            places.release()
+
+        async with asyncio.TaskGroup() as answers:
+            async for request in requests:
+                await places.acquire()
+                answers.create_task(answer(request))
+
+    async def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
+        """Score all hypotheses in one batch and rank every list."""
+        served = self._repository.find(*selector(request.model))
+        work = rescore.rescore_work(request, self._limits)
+        scores = await self._scheduler.score(served.model, work.batch)
+        return rescore.rescore_response(served, request, work, scores)
+
+    async def Tokenize(
+        self,
+        request: wire.TokenizeRequest,
+        context: Context,
+    ) -> wire.TokenizeResponse:
+        """Split texts."""
+        served = self._repository.find(*selector(request.model))
+        texts, strings, errors = tokenize.tokenize_work(request, self._limits)
+        tokenized = await self._scheduler.tokenize(served.model, texts)
+        return tokenize.tokenize_response(served, strings, tokenized, errors)
+
+    async def _score(self, request: wire.ScoreRequest) -> wire.ScoreResponse:
+        served = self._repository.find(*selector(request.model))
+        work = score.score_work(request, self._limits, served.model.vocabulary)
+        scores = await self._scheduler.score(served.model, work.batch)
+        return score.score_response(served, work, scores)
+
+    async def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
+        while True:
+            try:
+                answer = await self._score(request.score)
+            except OverloadedError as error:  # a stream can wait: what it sends is bounded
+                await asyncio.sleep(error.retry_after_seconds)
+            except ServiceError as error:
+                failure = item_error(error)
+                return wire.ScoreStreamResponse(request_id=request.request_id, error=failure)
+            else:
+                return wire.ScoreStreamResponse(request_id=request.request_id, score=answer)
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """ListModels and GetModel."""
+
+    def __init__(self, repository: ModelRepository) -> None:
+        self._repository = repository
+
+    async def ListModels(
+        self,
+        request: model_service_pb2.ListModelsRequest,
+        context: Context,
+    ) -> model_service_pb2.ListModelsResponse:
+        """All models, ordered by name and version."""
+        entries = self._repository.all()
+        return model_service_pb2.ListModelsResponse(
+            models=[models.model_message(entry) for entry in entries]
+        )
+
+    async def GetModel(
+        self,
+        request: model_service_pb2.GetModelRequest,
+        context: Context,
+    ) -> model_service_pb2.GetModelResponse:
+        """One model."""
+        entry = self._repository.describe(*selector(request.model))
+        return model_service_pb2.GetModelResponse(model=models.model_message(entry))

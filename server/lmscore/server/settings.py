@@ -1,0 +1,167 @@
+"""The server's configuration: one frozen, validated object.
+
+A command-line flag beats an environment variable (``LMSCORE_`` and the name in capitals), which
+beats the TOML file, which beats the default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+ENVIRONMENT_PREFIX = "LMSCORE_"
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names the setting and where it came from."""
+
+
+class ModelSource(BaseModel):
+    """A model to load and the name to serve it under."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.path}"
+
+
+def _parse_models(value: object) -> object:
+    """Accept NAME=PATH[,NAME=PATH…], or a list of them."""
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part]
+    if not isinstance(value, list | tuple):
+        return value
+    sources = [_parse_model(item) if isinstance(item, str) else item for item in value]
+    names = [source.name for source in sources if isinstance(source, ModelSource)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"two models are named {repeated[0]}")
+    return tuple(sources)
+
+
+def _parse_model(text: str) -> ModelSource:
+    name, separator, path = text.partition("=")
+    if not separator or not path:
+        raise ValueError(f"{text!r} is not NAME=PATH")
+    if not _MODEL_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a model name (letters, digits, '.', '_' and '-')")
+    return ModelSource(name=name, path=Path(path))
+
+
+def _check_address(value: object) -> object:
+    if isinstance(value, str):
+        _, separator, port = value.rpartition(":")
+        if not separator or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"{value!r} is not HOST:PORT")
+    return value
+
+
+class Settings(BaseModel):
+    """Everything that can be configured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Annotated[
+        tuple[ModelSource, ...],
+        BeforeValidator(_parse_models),
+        Field(description="Models to serve, as NAME=PATH[,NAME=PATH…]"),
+    ] = ()
+    listen: Annotated[
+        str,
+        BeforeValidator(_check_address),
+        Field(description="Address to listen on, as HOST:PORT; port 0 takes a free one"),
+    ] = "127.0.0.1:50051"
+    threads: Annotated[int, Field(ge=1, le=1024, description="Threads that score")] = (
+        os.cpu_count() or 1
+    )
+    max_message_bytes: Annotated[
+        int, Field(ge=1024, le=2**31 - 1, description="Largest request and response, in bytes")
+    ] = 16 * 2**20
+    max_texts: Annotated[
+        int, Field(ge=1, description="Most texts, or hypotheses, in one request")
+    ] = 20_000
+    max_text_bytes: Annotated[int, Field(ge=1, description="Longest text, in UTF-8 bytes")] = 2**20
+    max_queued_bytes: Annotated[
+        int, Field(ge=1, description="Text that may wait to be scored, in bytes")
+    ] = 64 * 2**20
+    max_stream_requests: Annotated[
+        int, Field(ge=1, description="Unanswered requests of one ScoreStream")
+    ] = 64
+    drain_timeout_seconds: Annotated[
+        float, Field(ge=0, le=3600, description="How long running calls may go on after SIGTERM")
+    ] = 30.0
+    log_format: Annotated[
+        Literal["console", "json"], Field(description="How log lines look: console or json")
+    ] = "console"
+
+
+def load_settings(
+    flags: dict[str, Any], config_file: Path | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """Merge the sources; also tells where each setting came from, by name.
+
+    Raises ConfigurationError for values that cannot be used and unknown names in the file.
+    """
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Settings.model_fields, "default")
+    for layer, origin in (
+        (_from_file(config_file), f"file {config_file}"),
+        (_from_environment(), "environment"),
+        (flags, "flag"),
+    ):
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    try:
+        return Settings(**values), origins
+    except ValidationError as error:
+        raise ConfigurationError(_describe(error, origins)) from None
+
+
+def format_settings(settings: Settings, origins: dict[str, str]) -> str:
+    """The settings as a TOML file that would give them again, with where each came from."""
+    return "\n".join(
+        f"{name} = {_toml_value(value)}  # {origins[name]}"
+        for name, value in ((name, getattr(settings, name)) for name in Settings.model_fields)
+    )
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return json.dumps([str(item) for item in value], ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _from_environment() -> dict[str, str]:
+    names = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return {name: os.environ[key] for name, key in names.items() if key in os.environ}
+
+
+def _describe(error: ValidationError, origins: dict[str, str]) -> str:
+    problems = []
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        problems.append(f"{name}: {message} (from {origins.get(name, 'the caller')})")
+    return "; ".join(problems)

@@ -1,0 +1,36 @@
+"""A model small enough to be worked out by hand, for all tests."""
+
+from pathlib import Path
+
+import pytest
+
+TINY_ARPA = """\
+\\data\\
+ngram 1=5
+ngram 2=3
+
+\\1-grams:
+-1.0\t<unk>
+-99\t<s>\t-0.17609126
+-0.69897\t</s>
+-0.39794\ta\t-0.14612804
+-0.52287875\tb\t-0.20411998
+
+\\2-grams:
+-0.22184875\t<s> a
+-0.30103\ta b
+-0.30103\tb </s>
+
+\\end\\
+"""
+"""Unigrams: <unk> 0.1, </s> 0.2, a 0.4, b 0.3. p(a|<s>) = 0.6, p(b|a) = 0.5, p(</s>|b) = 0.5.
+
+Back-off weights: <s> 2/3, a 5/7, b 5/8, so that every distribution sums to one.
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tiny") / "tiny.arpa"
+    path.write_text(TINY_ARPA)
+    return path

@@ -1,0 +1,207 @@
+"""The server as a process: starting, refusing to start, draining, stopping."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.server.conftest import ServerProcess, run_server_command
+
+from lmscore.v1 import language_model_service_pb2 as wire
+from lmscore.v1.common_pb2 import ModelSelector
+from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+
+Start = Callable[..., ServerProcess]
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def score_request(text: str = "a b") -> wire.ScoreRequest:
+    return wire.ScoreRequest(model=ModelSelector(name="tiny"), texts=[text])
+
+
+class OpenStream:
+    """A ScoreStream kept open, so that the server has a call to finish."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._requests: Queue[wire.ScoreStreamRequest | None] = Queue()
+        self._answers = LanguageModelServiceStub(channel).ScoreStream(self._sent())
+
+    def _sent(self) -> Iterator[wire.ScoreStreamRequest]:
+        while (request := self._requests.get()) is not None:
+            yield request
+
+    def ask(self, request_id: int) -> wire.ScoreStreamResponse:
+        self._requests.put(wire.ScoreStreamRequest(request_id=request_id, score=score_request()))
+        return next(self._answers)
+
+    def close(self) -> list[wire.ScoreStreamResponse]:
+        self._requests.put(None)
+        return list(self._answers)
+
+
+def test_sigterm_finishes_what_runs_refuses_what_is_new_and_exits_with_0(
+    start_server: Start, tiny_arpa: Path
+) -> None:
+    server = start_server("--model", f"tiny={tiny_arpa}")
+    with grpc.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watched = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
+        assert next(watched).status == SERVING
+        stream = OpenStream(channel)
+        assert stream.ask(1).score.scores
+
+        server.process.send_signal(signal.SIGTERM)
+
+        assert next(watched).status == NOT_SERVING
+        with pytest.raises(grpc.RpcError) as refused:
+            LanguageModelServiceStub(channel).Score(score_request())
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert stream.ask(2).score.scores  # the stream that ran goes on
+        assert stream.close() == []
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_drain_timeout_ends_calls_that_go_on(start_server: Start, tiny_arpa: Path) -> None:
+    server = start_server("--model", f"tiny={tiny_arpa}", "--drain-timeout-seconds", "0.2")
+    with grpc.insecure_channel(server.address) as channel:
+        stream = OpenStream(channel)
+        stream.ask(1)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=20) == 0
+        with pytest.raises(grpc.RpcError):
+            stream.close()
+
+
+def test_a_second_signal_stops_at_once(start_server: Start, tiny_arpa: Path) -> None:
+    server = start_server("--model", f"tiny={tiny_arpa}", "--drain-timeout-seconds", "3600")
+    with grpc.insecure_channel(server.address) as channel:
+        stream = OpenStream(channel)
+        stream.ask(1)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=20) == 0
+        with pytest.raises(grpc.RpcError):
+            stream.close()
+
+
+def test_health_knows_the_server_and_every_model(start_server: Start, tiny_arpa: Path) -> None:
+    server = start_server("--model", f"one={tiny_arpa},two={tiny_arpa}")
+    with grpc.insecure_channel(server.address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "one", "two", "lmscore.v1.LanguageModelService"):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == SERVING
+        with pytest.raises(grpc.RpcError) as unknown:
+            health.Check(health_pb2.HealthCheckRequest(service="three"))
+        assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_port_in_use_is_one_clear_line(tiny_arpa: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run_server_command("--model", f"tiny={tiny_arpa}", "--listen", address)
+
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert address in line
+    assert "in use" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "--model"),
+        (["--model", "tiny"], 2, "NAME=PATH"),
+        (["--model", "a b=x.arpa"], 2, "not a model name"),
+        (["--model", "a=x.arpa", "--model", "a=y.arpa"], 2, "two models are named a"),
+        (["--model", "a=x.arpa", "--listen", "nowhere"], 2, "HOST:PORT"),
+        (["--model", "a=x.arpa", "--threads", "0"], 2, "threads"),
+        (["--model", "a=x.arpa", "--threads", "many"], 2, "threads"),
+        (["--model", "a=x.arpa", "--config", "/does/not/exist.toml"], 2, "/does/not/exist.toml"),
+        (["--model", "a=/does/not/exist.arpa"], 1, "/does/not/exist.arpa"),
+        (["--no-such-flag"], 2, "no-such-flag"),
+    ],
+)
+def test_what_cannot_start_says_why_without_a_traceback(
+    arguments: list[str], code: int, said: str
+) -> None:
+    done = run_server_command("--listen", "127.0.0.1:0", "--log-format", "json", *arguments)
+
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_is_none_stops_the_start_with_its_file_and_line(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.arpa"
+    broken.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\nnan\ta\n\n\\end\\\n")
+    done = run_server_command("--listen", "127.0.0.1:0", "--model", f"b={broken}")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"lmscore-server: {broken}:5:")
+    assert "Traceback" not in done.stderr
+
+
+def test_dry_run_scores_a_line_with_each_model_and_exits(tiny_arpa: Path) -> None:
+    done = run_server_command("--model", f"one={tiny_arpa},two={tiny_arpa}", "--dry-run")
+
+    assert done.returncode == 0
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["one", "two"]
+    assert "nats" in done.stdout
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    config = tmp_path / "lmscore.toml"
+    config.write_text('threads = 3\nmax_texts = 30\nlisten = "127.0.0.1:1"\n')
+    done = run_server_command(
+        "--config", str(config), "--print-config", "--threads", "5",
+        LMSCORE_THREADS="4", LMSCORE_MAX_TEXTS="40", LMSCORE_MODEL="m=/m.arpa",
+    )  # fmt: skip
+
+    lines = set(done.stdout.splitlines())
+    assert {
+        "threads = 5  # flag",
+        "max_texts = 40  # environment",
+        f'listen = "127.0.0.1:1"  # file {config}',
+        'model = ["m=/m.arpa"]  # environment',
+        "max_text_bytes = 1048576  # default",
+    } <= lines
+
+
+def test_printed_config_is_a_config_file(tmp_path: Path) -> None:
+    printed = run_server_command("--model", "m=/m.arpa", "--threads", "7", "--print-config").stdout
+    config = tmp_path / "again.toml"
+    config.write_text(printed)
+    again = run_server_command("--config", str(config), "--print-config").stdout
+
+    def values(text: str) -> list[str]:
+        return [line.split("  #")[0] for line in text.splitlines()]
+
+    assert values(again) == values(printed)
+
+
+def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "lmscore.toml"
+    config.write_text("thread = 3\n")
+    done = run_server_command("--config", str(config), "--print-config")
+
+    assert done.returncode == 2
+    assert "thread" in done.stderr
+
+
+def test_log_lines_are_json_if_asked_for(start_server: Start, tiny_arpa: Path) -> None:
+    server = start_server("--model", f"tiny={tiny_arpa}")
+
+    loaded = next(event for event in server.events if event["event"] == "model loaded")
+    assert loaded["model"] == "tiny"
+    assert loaded["level"] == "info"
