@@ -11,7 +11,7 @@ from queue import Queue
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.server.conftest import ServerProcess, run_server_command
+from tests.server.harness import ServerProcess, run_server_command
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from hashlib import sha256
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.server.conftest import Connection, Failure, failure_of, running, settings_for
+from tests.server.harness import Connection, Failure, failure_of, running, settings_for
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
@@ -143,13 +145,12 @@ async def test_bos_as_an_event_is_refused(connection: Connection) -> None:
 async def test_response_names_model_version_and_fingerprint(
     connection: Connection, tiny_arpa: Path
 ) -> None:
-    from hashlib import sha256
-
+    fingerprint = await asyncio.to_thread(lambda: sha256(tiny_arpa.read_bytes()).hexdigest())
     response = await connection.stub.Score(wire.ScoreRequest(model=TINY, texts=["a"]))
 
     assert response.model.name == "tiny"
     assert response.model.version == 1
-    assert response.model.fingerprint == sha256(tiny_arpa.read_bytes()).hexdigest()
+    assert response.model.fingerprint == fingerprint
 
 
 @pytest.mark.parametrize(

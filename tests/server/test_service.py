@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.model import NgramModel
-from tests.server.conftest import Connection, failure_of, running, settings_for
+from tests.server.harness import Connection, failure_of, running, settings_for
 
 from lmscore.models.language_model import BatchScores, ScoreBatch
 from lmscore.v1 import language_model_service_pb2 as wire
@@ -106,18 +106,20 @@ async def test_reflection_lists_the_services_and_describes_them(connection: Conn
 class BrokenModel(NgramModel):
     """A model with a bug."""
 
-    def score(self, batch: ScoreBatch) -> BatchScores:
+    def score(self, batch: ScoreBatch) -> BatchScores:  # noqa: ARG002
         raise ZeroDivisionError("a secret of the inside")
 
 
 class HeldModel(NgramModel):
     """A model that scores only when it is let go."""
 
+    started: threading.Event
     go: threading.Event
     calls: int = 0
 
     def score(self, batch: ScoreBatch) -> BatchScores:
         self.calls += 1
+        self.started.set()
         assert self.go.wait(timeout=30)
         return super().score(batch)
 
@@ -147,7 +149,7 @@ async def test_a_bug_is_internal_with_an_id_and_nothing_of_its_inside(
 @pytest.fixture
 def held_model(tiny_arpa: Path) -> Iterator[Any]:
     model = turned_into(HeldModel, tiny_arpa)
-    model.go = threading.Event()
+    model.started, model.go = threading.Event(), threading.Event()
     yield model
     model.go.set()
 
@@ -160,8 +162,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(
         serve_instead(connection, held_model)
         request = wire.ScoreRequest(model=TINY, texts=["a b a b"])
         first = connection.stub.Score(request)
-        while not held_model.calls:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(held_model.started.wait, 30)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await connection.stub.Score(request)
         held_model.go.set()
@@ -179,8 +180,7 @@ async def test_work_whose_caller_has_gone_is_not_done(tiny_arpa: Path, held_mode
         serve_instead(connection, held_model)
         request = wire.ScoreRequest(model=TINY, texts=["a"])
         running_call = connection.stub.Score(request)
-        while not held_model.calls:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(held_model.started.wait, 30)
         with pytest.raises(grpc.aio.AioRpcError) as expired:
             await connection.stub.Score(request, timeout=0.2)
         cancelled = connection.stub.Score(request)
@@ -206,8 +206,7 @@ async def test_a_stream_waits_where_a_call_is_refused(tiny_arpa: Path, held_mode
             for i in range(5)
         ]
         stream = connection.stub.ScoreStream(iter(requests))
-        while not held_model.calls:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(held_model.started.wait, 30)
         held_model.go.set()
         answers = {answer.request_id: answer.WhichOneof("outcome") async for answer in stream}
 

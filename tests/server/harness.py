@@ -1,0 +1,128 @@
+"""A real server on a real port, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from lmscore.server.lifecycle import Server, build
+from lmscore.server.settings import ModelSource, Settings
+from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub as _Stub
+from lmscore.v1.model_service_pb2_grpc import ModelServiceStub as _ModelStub
+
+
+@dataclass
+class Connection:
+    """A running server and a channel to it."""
+
+    server: Server
+    channel: grpc.aio.Channel
+
+    @property
+    def stub(self) -> Any:
+        return _Stub(self.channel)
+
+    @property
+    def models(self) -> Any:
+        return _ModelStub(self.channel)
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, load: bool = True) -> AsyncIterator[Connection]:
+    server = await build(settings)
+    await server.grpc_server.start()
+    if load:
+        await server.load_models()
+    try:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            yield Connection(server, channel)
+    finally:
+        await server.stop()
+
+
+def settings_for(path: Path, **overrides: Any) -> Settings:
+    sources = (ModelSource(name="tiny", path=path),)
+    return Settings(**{"model": sources, "listen": "127.0.0.1:0", **overrides})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a call ended: its code, and the details by type."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    fields: list[str]
+    retry_after_seconds: float | None
+    resource: str | None
+    metadata: dict[str, str]
+
+
+def failure_of(error: grpc.aio.AioRpcError) -> Failure:
+    trailing = dict(error.trailing_metadata() or ())
+    status = Status.FromString(trailing["grpc-status-details-bin"])
+    details: dict[type[Message], Any] = {}
+    for packed in status.details:
+        for kind in (BadRequest, ErrorInfo, ResourceInfo, RetryInfo):
+            if packed.Is(kind.DESCRIPTOR):
+                details[kind] = kind.FromString(packed.value)
+    assert status.code == error.code().value[0]
+    assert status.message == error.details()
+    info = details[ErrorInfo]
+    assert info.domain == "lmscore"
+    violations = details[BadRequest].field_violations if BadRequest in details else []
+    retry = details.get(RetryInfo)
+    return Failure(
+        error.code(),
+        status.message,
+        info.reason,
+        [violation.field for violation in violations],
+        retry.retry_delay.ToMicroseconds() / 1e6 if retry else None,
+        details[ResourceInfo].resource_name if ResourceInfo in details else None,
+        dict(info.metadata),
+    )
+
+
+@dataclass
+class ServerProcess:
+    """A server in its own process, with the log lines it has written so far."""
+
+    process: subprocess.Popen[str]
+    address: str
+    events: list[dict[str, Any]]
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.events.append(json.loads(line))
+            if self.events[-1]["event"] == event:
+                return self.events[-1]
+        raise AssertionError(f"the server ended without {event!r}: {self.events}")
+
+
+def server_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "lmscore.server.launcher", *arguments]
+
+
+def run_server_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("LMSCORE_")}
+    return subprocess.run(
+        server_command(*arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**clean, **environment},
+    )
