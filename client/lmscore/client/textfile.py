@@ -57,7 +57,9 @@ class LineReader:
     @property
     def position(self) -> int:
         """How many of those bytes have been read."""
-        return self._file.tell() if self._file and not self._file.closed else 0
+        if self._file is None:
+            return 0
+        return (self.size or 0) if self._file.closed else self._file.tell()
 
     def __iter__(self) -> Iterator[Line]:
         try:
