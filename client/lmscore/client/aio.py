@@ -1,0 +1,261 @@
+"""The client for programs that run on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+
+from lmscore.client import convert
+from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
+from lmscore.client.channel import ChannelSettings
+from lmscore.client.errors import DeadlineExceededError, UnavailableError
+from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
+from lmscore.client.requests import ModelChoice, NBestList, RescoreWeights, ScoreSettings
+from lmscore.client.results import Answer, ModelInfo, RescoredList, TextScore, Token
+from lmscore.client.status import answer_overdue, error_from_rpc, stream_ended_early
+from lmscore.v1.language_model_service_pb2 import (
+    RescoreResponse,
+    ScoreStreamRequest,
+    ScoreStreamResponse,
+)
+from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+from lmscore.v1.model_service_pb2_grpc import ModelServiceStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class AsyncClient:
+    """Client's counterpart for asyncio; to be made inside a running event loop.
+
+    The arguments, the answers and the errors are those of Client. Cancelling a task cancels its
+    call on the server.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        model: str = "",
+        timeout: float = 30.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: ChannelSettings = ChannelSettings(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.address = address
+        self.model = model
+        self.timeout = timeout
+        options = channel.options()
+        self._channel = (
+            grpc.aio.secure_channel(address, credentials, options)
+            if credentials
+            else grpc.aio.insecure_channel(address, options)
+        )
+        self._language_model = LanguageModelServiceStub(self._channel)
+        self._models = ModelServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection and every call on it."""
+        await self._channel.close()
+
+    async def score(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[ScoreSettings],
+    ) -> Answer[TextScore]:
+        """Log-likelihood and perplexity of up to a few thousand texts, in one request."""
+        request = convert.score_request(texts, self.model, settings)
+        return convert.scores(await self._call(self._language_model.Score, request, timeout))
+
+    async def score_tokens(
+        self,
+        token_sequences: Sequence[Sequence[int]],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[ScoreSettings],
+    ) -> Answer[TextScore]:
+        """The same for token ids of the model's vocabulary, without `<s>`."""
+        request = convert.token_score_request(token_sequences, self.model, settings)
+        return convert.scores(await self._call(self._language_model.Score, request, timeout))
+
+    async def score_stream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        batch_texts: int = 256,
+        max_in_flight: int = 8,
+        timeout: float | None = None,
+        **settings: Unpack[ScoreSettings],
+    ) -> AsyncIterator[Answer[TextScore]]:
+        """Score any number of texts: one answer for each batch of them, in order.
+
+        Texts are read at most ``max_in_flight`` batches ahead of the answers given. ``timeout``
+        bounds the wait for each answer, not the whole stream.
+        """
+        window = Window[Answer[TextScore]](max_in_flight)
+        # A queue, and not call.write: the server may stop reading until we have read from it.
+        requests = asyncio.Queue[ScoreStreamRequest | None]()  # None ends the stream
+        call = self._language_model.ScoreStream(_until_none(requests))
+
+        async def next_answers() -> Iterator[Answer[TextScore]]:
+            response = await self._read(call, self._seconds(timeout))
+            if not isinstance(response, ScoreStreamResponse):  # gRPC's EOF
+                raise stream_ended_early()
+            return window.arrive(*convert.stream_answer(response))
+
+        try:
+            async for batch in async_batches(texts, text_batcher(batch_texts)):
+                request = convert.score_request(batch, self.model, settings)
+                requests.put_nowait(convert.stream_request(window.open(), request))
+                while window.full:
+                    for answer in await next_answers():
+                        yield answer
+            requests.put_nowait(None)
+            while not window.empty:
+                for answer in await next_answers():
+                    yield answer
+            await self._read(
+                call, self._seconds(timeout)
+            )  # to its end, or the server would see a cancelled call
+        finally:
+            call.cancel()
+
+    async def rescore(
+        self,
+        lists: Sequence[NBestList],
+        weights: Sequence[RescoreWeights] = (RescoreWeights(),),
+        *,
+        timeout: float | None = None,
+        **choice: Unpack[ModelChoice],
+    ) -> Answer[RescoredList]:
+        """Rank n-best lists under each weight setting, in one request and one model pass."""
+        request = convert.rescore_request(lists, weights, self.model, choice)
+        return convert.rescored(await self._call(self._language_model.Rescore, request, timeout))
+
+    async def rescore_stream(
+        self,
+        lists: Iterable[NBestList] | AsyncIterable[NBestList],
+        weights: Sequence[RescoreWeights] = (RescoreWeights(),),
+        *,
+        batch_hypotheses: int = 2000,
+        max_in_flight: int = 4,
+        timeout: float | None = None,
+        **choice: Unpack[ModelChoice],
+    ) -> AsyncIterator[Answer[RescoredList]]:
+        """Rank any number of lists: one answer for each batch of them, in order.
+
+        At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them.
+        """
+        calls = deque[grpc.aio.UnaryUnaryCall[Any, RescoreResponse]]()
+
+        async def next_answer() -> Answer[RescoredList]:
+            try:
+                return convert.rescored(await calls.popleft())
+            except grpc.RpcError as error:
+                raise error_from_rpc(error, self.address) from error
+
+        try:
+            async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
+                request = convert.rescore_request(batch, weights, self.model, choice)
+                calls.append(self._language_model.Rescore(request, timeout=self._seconds(timeout)))
+                if len(calls) >= max_in_flight:
+                    yield await next_answer()
+            while calls:
+                yield await next_answer()
+        finally:
+            for call in calls:
+                call.cancel()
+
+    async def tokenize(
+        self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]
+    ) -> Answer[tuple[Token, ...]]:
+        """The tokens that a model sees in texts, without `<s>` and `</s>`."""
+        request = convert.tokenize_request(texts, self.model, choice)
+        return convert.tokenized(await self._call(self._language_model.Tokenize, request, timeout))
+
+    async def list_models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
+        """Every model of the server, by name and version."""
+        request = convert.list_models_request()
+        return convert.models(await self._call(self._models.ListModels, request, timeout))
+
+    async def get_model(
+        self, *, timeout: float | None = None, **choice: Unpack[ModelChoice]
+    ) -> ModelInfo:
+        """One model's description."""
+        request = convert.get_model_request(self.model, choice)
+        return convert.model_info((await self._call(self._models.GetModel, request, timeout)).model)
+
+    async def wait_until_ready(self, model: str = "", *, timeout: float = 60.0) -> None:
+        """Return when a model answers: the one named, else the client's, else every one there is.
+
+        Raises DeadlineExceededError, which says what was still missing.
+        """
+        end = time.monotonic() + timeout
+        missing = "no connection"
+        request = convert.list_models_request()
+        while (left := end - time.monotonic()) > 0:
+            try:
+                response = await self._call(
+                    self._models.ListModels, request, left, wait_for_ready=True
+                )
+            except (UnavailableError, DeadlineExceededError) as error:
+                missing = str(error)
+            else:
+                missing = awaited(convert.models(response), model or self.model)
+                if not missing:
+                    return
+            await asyncio.sleep(POLL_SECONDS)
+        raise not_ready(self.address, timeout, missing)
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+        *,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        try:
+            return await method(
+                request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready
+            )
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.address) from error
+
+    async def _read(
+        self, call: grpc.aio.StreamStreamCall[Any, ScoreStreamResponse], seconds: float
+    ) -> object:
+        """The next answer of a stream; gRPC's EOF at its end."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await call.read()
+        except TimeoutError as error:
+            raise answer_overdue(seconds) from error
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.address) from error
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout
+
+
+async def _until_none(queue: asyncio.Queue[Request | None]) -> AsyncIterator[Request]:
+    while (request := await queue.get()) is not None:
+        yield request

@@ -1,0 +1,52 @@
+"""How a channel behaves: retries, load balancing, keepalive, message sizes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+# Every RPC only reads, so each may be sent again.
+_SERVICES = ("lmscore.v1.LanguageModelService", "lmscore.v1.ModelService")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """Settings of a channel that seldom need a change."""
+
+    max_message_bytes: int = 64 * 2**20
+    """Largest request and answer. The server has a limit of its own."""
+    max_attempts: int = 4
+    """Tries of a call that finds the server UNAVAILABLE, within its timeout; 1 to 5 (gRPC's)."""
+    keepalive_seconds: float = 60.0
+    """How often to ask a silent connection with calls on it whether it is alive."""
+
+    def options(self) -> list[tuple[str, Any]]:
+        """The settings as gRPC's channel arguments."""
+        return [
+            ("grpc.service_config", json.dumps(self._service_config())),
+            ("grpc.max_send_message_length", self.max_message_bytes),
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1000)),
+            ("grpc.keepalive_timeout_ms", 20_000),
+        ]
+
+    def _service_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+        if self.max_attempts > 1:
+            config["methodConfig"] = [
+                {
+                    "name": [{"service": service} for service in _SERVICES],
+                    "retryPolicy": {
+                        "maxAttempts": self.max_attempts,
+                        # gRPC adds the jitter: each pause is random around these.
+                        "initialBackoff": "0.1s",
+                        "maxBackoff": "2s",
+                        "backoffMultiplier": 2,
+                        "retryableStatusCodes": ["UNAVAILABLE"],
+                    },
+                }
+            ]
+            # When most calls fail, retries stop: they would only add to the load.
+            config["retryThrottling"] = {"maxTokens": 20, "tokenRatio": 0.5}
+        return config

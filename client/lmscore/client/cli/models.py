@@ -1,0 +1,56 @@
+"""``lmscore models``: what a server has."""
+
+from __future__ import annotations
+
+import click
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from lmscore.client.cli.options import connection_options, json_option
+from lmscore.client.cli.output import json_line, output, record_of, table_text
+from lmscore.client.client import Client
+from lmscore.client.results import ModelInfo
+
+
+@click.command()
+@json_option
+@connection_options
+def models(as_json: bool, address: str, timeout: float) -> None:
+    r"""List the server's models.
+
+    \b
+    Examples:
+      lmscore models
+      lmscore models --json --address scoring:50051 | jq -r .identity.fingerprint
+    """
+    with Client(address, timeout=timeout) as client:
+        found = client.list_models()
+    with output() as out:
+        if as_json:
+            out.writelines(json_line(record_of(model)) for model in found)
+        else:
+            out.write(table_text(_table(found)))
+
+
+def _table(found: tuple[ModelInfo, ...]) -> Table:
+    table = Table("model", box=None, pad_edge=False)
+    for heading in ("version", "state", "kind", "order", "vocabulary", "parameters", "memory"):
+        table.add_column(heading, justify="left" if heading in {"state", "kind"} else "right")
+    table.add_column("fingerprint")
+    for model in found:
+        description = _description(model) if model.ready else []
+        name = Text(model.identity.name)  # not a string, which could hold rich's markup
+        table.add_row(name, str(model.identity.version), model.state, *description)
+    return table
+
+
+def _description(model: ModelInfo) -> list[str]:
+    return [
+        model.kind,
+        str(model.ngram.order) if model.ngram else "",
+        f"{model.vocabulary_size:,}",
+        f"{model.parameter_count:,}",
+        decimal(model.memory_bytes),
+        model.identity.fingerprint[:12],
+    ]

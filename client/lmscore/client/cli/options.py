@@ -1,0 +1,98 @@
+"""Options that several subcommands have, and the connection that they describe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from lmscore.client.client import Client
+
+Command = Callable[..., None]
+
+
+def finite(value: Any) -> float:
+    """A number that is neither NaN nor an infinity; a usage error otherwise."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number.") from None
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{value!r} is not a finite number.")
+    return number
+
+
+def positive(value: Any) -> float:
+    """A finite number above zero; a usage error otherwise."""
+    number = finite(value)
+    if number <= 0:
+        raise click.BadParameter(f"{value!r} is not above 0.")
+    return number
+
+
+def named_weight(value: Any) -> tuple[str, float]:
+    """Name and finite weight of NAME=WEIGHT; a usage error otherwise."""
+    if isinstance(value, tuple):  # click converts what it has converted once again
+        return value
+    name, equals, weight = value.rpartition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{value!r} is not NAME=WEIGHT.")
+    return name, finite(weight)
+
+
+source_argument = click.argument(
+    "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+model_option = click.option(
+    "--model", default="", metavar="NAME", help="Model to use; not needed if the server has one."
+)
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='Write JSON lines; infinities are the strings "Infinity" and "-Infinity".',
+)
+
+
+def connection_options(command: Command) -> Command:
+    """Add --address and --timeout."""
+    address = click.option(
+        "--address",
+        envvar="LMSCORE_ADDRESS",
+        show_envvar=True,
+        default="127.0.0.1:50051",
+        show_default=True,
+        metavar="HOST:PORT",
+        help="Server to ask.",
+    )
+    timeout = click.option(
+        "--timeout",
+        type=positive,
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for each answer.",
+    )
+    return address(timeout(command))
+
+
+@contextmanager
+def connect(address: str, timeout: float, model: str) -> Iterator[Client]:
+    """A client with a model: the one named, or the only one that the server has."""
+    with Client(address, timeout=timeout) as client:
+        client.model = model or _only_model(client)
+        yield client
+
+
+def _only_model(client: Client) -> str:
+    names = sorted({model.identity.name for model in client.list_models()})
+    if not names:
+        raise click.ClickException(f"{client.address} has no models")
+    if len(names) > 1:
+        raise click.UsageError(
+            f"choose one of the server's models with --model: {', '.join(names)}"
+        )
+    return names[0]

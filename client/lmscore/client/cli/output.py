@@ -1,0 +1,96 @@
+"""What subcommands write: JSON lines and tables to standard output, notes to standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from io import StringIO
+from typing import Any, TextIO, cast
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.progress import Progress
+from rich.table import Table
+
+from lmscore.client.errors import ItemError
+from lmscore.client.results import ModelIdentity
+from lmscore.client.textfile import LineReader
+
+
+def note(message: str) -> None:
+    """Write one line to standard error."""
+    click.echo(" ".join(message.split()), err=True)
+
+
+def complain(message: str) -> None:
+    """Write what went wrong to standard error, in one line."""
+    note(f"lmscore: {message}")
+
+
+@contextmanager
+def output(path: str = "-") -> Iterator[TextIO]:
+    """A file or standard output, in UTF-8 whatever the locale is; flushed at the end."""
+    with click.open_file(path, "w", encoding="utf-8") as out:
+        try:
+            yield cast(TextIO, out)
+        finally:
+            out.flush()
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """A record as one line of JSON; infinities, which JSON has not, as protobuf spells them."""
+    return json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def record_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def answered_by(model: ModelIdentity) -> dict[str, Any]:
+    """Which model a record comes from."""
+    return {"model": model.name, "version": model.version}
+
+
+def error_record(error: ItemError) -> dict[str, Any]:
+    """An item's error for a record; the code is its gRPC name."""
+    return {"error": record_of(error) | {"code": error.code.name}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if is_dataclass(value):
+        return _plain(record_of(value))
+    return value
+
+
+def table_text(table: Table) -> str:
+    """A table as plain lines, as wide as it needs to be."""
+    console = Console(file=StringIO(), width=10**4)
+    console.width = Measurement.get(console, console.options, table).maximum
+    with console.capture() as capture:
+        console.print(table)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+@contextmanager
+def progress(source: LineReader, out: TextIO) -> Iterator[Callable[[], None]]:
+    """A bar of how much of a file was read, on standard error; gives what moves it.
+
+    Only there if that is a terminal and ``out`` is not: lines that come by show progress too.
+    """
+    console = Console(stderr=True)
+    shown = console.is_terminal and not out.isatty()
+    with Progress(console=console, transient=True, disable=not shown) as bar:
+        task = bar.add_task(escape(source.path), total=source.size)
+        yield lambda: bar.update(task, completed=source.position)

@@ -1,0 +1,164 @@
+"""``lmscore score``: log-likelihood and perplexity of every line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import tee
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from lmscore.client.cli.options import (
+    connect,
+    connection_options,
+    json_option,
+    model_option,
+    source_argument,
+)
+from lmscore.client.cli.output import (
+    answered_by,
+    complain,
+    error_record,
+    json_line,
+    note,
+    output,
+    progress,
+    record_of,
+    table_text,
+)
+from lmscore.client.errors import ItemError
+from lmscore.client.results import ModelIdentity, TextScore
+from lmscore.client.textfile import LineReader
+
+
+@click.command()
+@source_argument
+@click.option("--tokens", is_flag=True, help="Show every token: surprisal, n-gram length, OOV.")
+@click.option("--context", default="", help="A text before every line, which is not scored.")
+@click.option("--bos/--no-bos", default=True, show_default=True, help="Begin each line with <s>.")
+@click.option("--eos/--no-eos", default=True, show_default=True, help="Score </s> after each line.")
+@model_option
+@json_option
+@connection_options
+def score(
+    source: str,
+    tokens: bool,
+    context: str,
+    bos: bool,
+    eos: bool,
+    model: str,
+    as_json: bool,
+    address: str,
+    timeout: float,
+) -> None:
+    r"""Score each line of a file, plain or gzipped, or of standard input.
+
+    Writes one line a text, in order, separated by tabs: log-probability (nats), perplexity,
+    tokens, OOV tokens, text. A line that cannot be scored has "-" in place of its figures. The
+    corpus' figures follow on standard error.
+
+    \b
+    Examples:
+      lmscore score sentences.txt > scores.tsv
+      echo "the function returns a list" | lmscore score --tokens -
+      lmscore score --json --model cv hypotheses.txt.gz | jq .perplexity
+    """
+    lines = LineReader(source)
+    summary = Summary()
+    write = _json if as_json else _table if tokens else _row
+    with (
+        connect(address, timeout, model) as client,
+        output() as out,
+        progress(lines, out) as shown,
+    ):
+        sent, kept = tee(lines)
+        answers = client.score_stream(
+            (line.text for line in sent), context=context, tokens=tokens, bos=bos, eos=eos
+        )
+        for answer in answers:
+            for outcome, line in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
+                out.write(write(line.text, outcome, answer.model))
+                summary.add(outcome)
+                if isinstance(outcome, ItemError):
+                    complain(f"line {line.number}: {outcome.message}")
+            summary.model = answer.model
+            shown()
+    note(str(summary))
+    if summary.failed:
+        raise click.ClickException(f"{summary.failed} of {summary.texts} texts could not be scored")
+
+
+def _row(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
+    if isinstance(outcome, ItemError):
+        return f"-\t-\t-\t-\t{text}\n"
+    return (
+        f"{outcome.log_prob:.6f}\t{outcome.perplexity:.4f}"
+        f"\t{outcome.token_count}\t{outcome.oov_count}\t{text}\n"
+    )
+
+
+def _json(text: str, outcome: TextScore | ItemError, model: ModelIdentity) -> str:
+    figures = error_record(outcome) if isinstance(outcome, ItemError) else record_of(outcome)
+    if not figures.get("tokens", True):  # not asked for
+        del figures["tokens"]
+    return json_line({"text": text, **figures, **answered_by(model)})
+
+
+def _table(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
+    if isinstance(outcome, ItemError):
+        return f"{text}\n-\n\n"
+    table = Table("token", box=None, pad_edge=False)
+    for heading in ("surprisal (nats)", "n-gram", "OOV"):
+        table.add_column(heading, justify="right")
+    for token in outcome.tokens:
+        table.add_row(
+            Text(token.text),  # not a string, which could hold rich's markup
+            f"{token.surprisal:.4f}",
+            "" if token.matched_order is None else str(token.matched_order),
+            "OOV" if token.oov else "",
+        )
+    total = f"log-prob {outcome.log_prob:.4f} nats, perplexity {outcome.perplexity:.4f}"
+    return f"{text}\n{table_text(table)}{total}\n\n"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What all texts come to."""
+
+    texts: int = 0
+    failed: int = 0
+    tokens: int = 0
+    oov: int = 0
+    log_prob: float = 0.0  # nats
+    log_prob_excluding_oov: float = 0.0
+    model: ModelIdentity | None = None
+
+    def add(self, outcome: TextScore | ItemError) -> None:
+        """Count a text."""
+        self.texts += 1
+        if isinstance(outcome, ItemError):
+            self.failed += 1
+            return
+        self.tokens += outcome.token_count
+        self.oov += outcome.oov_count
+        self.log_prob += outcome.log_prob
+        self.log_prob_excluding_oov += outcome.log_prob_excluding_oov
+
+    def __str__(self) -> str:
+        by = f" ({self.model.name} version {self.model.version})" if self.model else ""
+        known = _perplexity(self.log_prob_excluding_oov, self.tokens - self.oov)
+        return (
+            f"{self.texts - self.failed} texts, {self.tokens} tokens, {self.oov} OOV; "
+            f"log-prob {self.log_prob:.4f} nats; perplexity "
+            f"{_perplexity(self.log_prob, self.tokens):.4f} with OOV, {known:.4f} without{by}"
+        )
+
+
+def _perplexity(log_prob: float, events: int) -> float:
+    """exp(-log_prob / events), +inf where that is too large, 1 if there are no events."""
+    try:
+        return math.exp(-log_prob / events) if events else 1.0
+    except OverflowError:
+        return math.inf

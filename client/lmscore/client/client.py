@@ -1,0 +1,253 @@
+"""The client for programs that wait for each answer."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import grpc
+
+from lmscore.client import convert
+from lmscore.client.batching import Window, batches, list_batcher, text_batcher
+from lmscore.client.channel import ChannelSettings
+from lmscore.client.errors import DeadlineExceededError, UnavailableError
+from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
+from lmscore.client.requests import ModelChoice, NBestList, RescoreWeights, ScoreSettings
+from lmscore.client.results import Answer, ModelInfo, RescoredList, TextScore, Token
+from lmscore.client.status import answer_overdue, error_from_rpc, stream_ended_early
+from lmscore.client.watchdog import Watchdog
+from lmscore.v1.language_model_service_pb2 import (
+    RescoreResponse,
+    ScoreStreamRequest,
+    ScoreStreamResponse,
+)
+from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+from lmscore.v1.model_service_pb2_grpc import ModelServiceStub
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Client:
+    """A connection to a server, made at the first call and shared by threads.
+
+    ``model`` names the model of calls that name none; ``timeout`` is the seconds of calls that
+    give none. Without ``credentials`` the connection is not encrypted. Every method raises a
+    subclass of LmscoreError when there is no answer; calls that find the server UNAVAILABLE are
+    tried again within their timeout.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:50051",
+        *,
+        model: str = "",
+        timeout: float = 30.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: ChannelSettings = ChannelSettings(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.address = address
+        self.model = model
+        self.timeout = timeout
+        options = channel.options()
+        self._channel = (
+            grpc.secure_channel(address, credentials, options)
+            if credentials
+            else grpc.insecure_channel(address, options)
+        )
+        self._language_model = LanguageModelServiceStub(self._channel)
+        self._models = ModelServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection and every call on it."""
+        self._channel.close()
+
+    def score(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[ScoreSettings],
+    ) -> Answer[TextScore]:
+        """Log-likelihood and perplexity of up to a few thousand texts, in one request."""
+        request = convert.score_request(texts, self.model, settings)
+        return convert.scores(self._call(self._language_model.Score, request, timeout))
+
+    def score_tokens(
+        self,
+        token_sequences: Sequence[Sequence[int]],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[ScoreSettings],
+    ) -> Answer[TextScore]:
+        """The same for token ids of the model's vocabulary, without `<s>`."""
+        request = convert.token_score_request(token_sequences, self.model, settings)
+        return convert.scores(self._call(self._language_model.Score, request, timeout))
+
+    def score_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        batch_texts: int = 256,
+        max_in_flight: int = 8,
+        timeout: float | None = None,
+        **settings: Unpack[ScoreSettings],
+    ) -> Iterator[Answer[TextScore]]:
+        """Score any number of texts: one answer for each batch of them, in order.
+
+        Texts are read from the caller's thread, at most ``max_in_flight`` batches ahead of the
+        answers given. ``timeout`` bounds the wait for each answer, not the whole stream.
+        """
+        window = Window[Answer[TextScore]](max_in_flight)
+        requests = SimpleQueue[ScoreStreamRequest | None]()  # None ends the stream
+        call = self._language_model.ScoreStream(iter(requests.get, None))
+        watchdog = Watchdog(call, self._seconds(timeout))
+
+        def next_answers() -> Iterator[Answer[TextScore]]:
+            response = self._read(call, watchdog)
+            if response is None:
+                raise stream_ended_early()
+            return window.arrive(*convert.stream_answer(response))
+
+        try:
+            with watchdog:
+                for batch in batches(texts, text_batcher(batch_texts)):
+                    request = convert.score_request(batch, self.model, settings)
+                    requests.put(convert.stream_request(window.open(), request))
+                    while window.full:
+                        yield from next_answers()
+                requests.put(None)
+                while not window.empty:
+                    yield from next_answers()
+                self._read(call, watchdog)  # to its end, or the server would see a cancelled call
+        finally:
+            requests.put(None)  # or gRPC's thread would wait for it for ever
+            call.cancel()
+
+    def rescore(
+        self,
+        lists: Sequence[NBestList],
+        weights: Sequence[RescoreWeights] = (RescoreWeights(),),
+        *,
+        timeout: float | None = None,
+        **choice: Unpack[ModelChoice],
+    ) -> Answer[RescoredList]:
+        """Rank n-best lists under each weight setting, in one request and one model pass."""
+        request = convert.rescore_request(lists, weights, self.model, choice)
+        return convert.rescored(self._call(self._language_model.Rescore, request, timeout))
+
+    def rescore_stream(
+        self,
+        lists: Iterable[NBestList],
+        weights: Sequence[RescoreWeights] = (RescoreWeights(),),
+        *,
+        batch_hypotheses: int = 2000,
+        max_in_flight: int = 4,
+        timeout: float | None = None,
+        **choice: Unpack[ModelChoice],
+    ) -> Iterator[Answer[RescoredList]]:
+        """Rank any number of lists: one answer for each batch of them, in order.
+
+        At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them.
+        """
+        calls = deque[grpc.Future[RescoreResponse]]()
+
+        def next_answer() -> Answer[RescoredList]:
+            try:
+                return convert.rescored(calls.popleft().result())
+            except grpc.RpcError as error:
+                raise error_from_rpc(error, self.address) from error
+
+        try:
+            for batch in batches(lists, list_batcher(batch_hypotheses)):
+                request = convert.rescore_request(batch, weights, self.model, choice)
+                calls.append(self._language_model.Rescore.future(request, self._seconds(timeout)))
+                if len(calls) >= max_in_flight:
+                    yield next_answer()
+            while calls:
+                yield next_answer()
+        finally:
+            while calls:
+                calls.pop().cancel()
+
+    def tokenize(
+        self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]
+    ) -> Answer[tuple[Token, ...]]:
+        """The tokens that a model sees in texts, without `<s>` and `</s>`."""
+        request = convert.tokenize_request(texts, self.model, choice)
+        return convert.tokenized(self._call(self._language_model.Tokenize, request, timeout))
+
+    def list_models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
+        """Every model of the server, by name and version."""
+        request = convert.list_models_request()
+        return convert.models(self._call(self._models.ListModels, request, timeout))
+
+    def get_model(
+        self, *, timeout: float | None = None, **choice: Unpack[ModelChoice]
+    ) -> ModelInfo:
+        """One model's description."""
+        request = convert.get_model_request(self.model, choice)
+        return convert.model_info(self._call(self._models.GetModel, request, timeout).model)
+
+    def wait_until_ready(self, model: str = "", *, timeout: float = 60.0) -> None:
+        """Return when a model answers: the one named, else the client's, else every one there is.
+
+        Raises DeadlineExceededError, which says what was still missing.
+        """
+        end = time.monotonic() + timeout
+        missing = "no connection"
+        request = convert.list_models_request()
+        while (left := end - time.monotonic()) > 0:
+            try:
+                response = self._call(self._models.ListModels, request, left, wait_for_ready=True)
+            except (UnavailableError, DeadlineExceededError) as error:
+                missing = str(error)
+            else:
+                missing = awaited(convert.models(response), model or self.model)
+                if not missing:
+                    return
+            time.sleep(POLL_SECONDS)
+        raise not_ready(self.address, timeout, missing)
+
+    def _call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+        *,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        try:
+            return method(request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.address) from error
+
+    def _read(
+        self, call: Iterator[ScoreStreamResponse], watchdog: Watchdog
+    ) -> ScoreStreamResponse | None:
+        """The next answer of a stream; None at its end."""
+        try:
+            with watchdog.waiting():
+                return next(call, None)
+        except grpc.RpcError as error:
+            if watchdog.expired:
+                raise answer_overdue(watchdog.seconds) from error
+            raise error_from_rpc(error, self.address) from error
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout

@@ -1,0 +1,277 @@
+"""Between plain values and messages: the only module that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, Protocol, TypeVar
+
+from lmscore.client.errors import ItemError
+from lmscore.client.requests import (
+    Hypothesis,
+    ModelChoice,
+    NBestList,
+    RescoreWeights,
+    ScoreSettings,
+)
+from lmscore.client.results import (
+    Answer,
+    ModelIdentity,
+    ModelInfo,
+    NgramInfo,
+    Ranking,
+    RescoredList,
+    ScoringContract,
+    TextScore,
+    Token,
+    TokenScore,
+)
+from lmscore.client.status import code_of
+from lmscore.v1 import common_pb2, model_service_pb2
+from lmscore.v1 import language_model_service_pb2 as wire
+
+Item = TypeVar("Item")
+Message = TypeVar("Message", bound="_HasError")
+
+# --- requests ---
+
+
+def score_request(
+    texts: Sequence[str], default_model: str, settings: ScoreSettings
+) -> wire.ScoreRequest:
+    """Texts to score."""
+    request = _score_settings(default_model, settings)
+    request.texts.extend(_checked(texts))
+    return request
+
+
+def token_score_request(
+    token_sequences: Sequence[Sequence[int]], default_model: str, settings: ScoreSettings
+) -> wire.ScoreRequest:
+    """Token sequences to score."""
+    request = _score_settings(default_model, settings)
+    for ids in token_sequences:
+        request.token_sequences.add(ids=ids)
+    return request
+
+
+def rescore_request(
+    lists: Sequence[NBestList],
+    weights: Sequence[RescoreWeights],
+    default_model: str,
+    choice: ModelChoice,
+) -> wire.RescoreRequest:
+    """Lists to rank; ValueError if their hypotheses do not all have the same features."""
+    names = _feature_names(lists)
+    request = wire.RescoreRequest(model=_selector(default_model, choice), feature_names=names)
+    for nbest in lists:
+        message = request.lists.add(id=nbest.id, context=nbest.context)
+        for hypothesis in nbest.hypotheses:
+            features = _feature_values(names, hypothesis, nbest.id)
+            message.hypotheses.add(text=hypothesis.text, features=features)
+    for setting in weights:
+        request.weights.add(
+            lm_weight=setting.lm_weight,
+            length_bonus=setting.length_bonus,
+            oov_penalty=setting.oov_penalty,
+            feature_weights=setting.feature_weights,
+        )
+    return request
+
+
+def tokenize_request(
+    texts: Sequence[str], default_model: str, choice: ModelChoice
+) -> wire.TokenizeRequest:
+    """Texts to split."""
+    return wire.TokenizeRequest(model=_selector(default_model, choice), texts=_checked(texts))
+
+
+def list_models_request() -> model_service_pb2.ListModelsRequest:
+    """Every model."""
+    return model_service_pb2.ListModelsRequest()
+
+
+def get_model_request(default_model: str, choice: ModelChoice) -> model_service_pb2.GetModelRequest:
+    """A model to describe."""
+    return model_service_pb2.GetModelRequest(model=_selector(default_model, choice))
+
+
+def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRequest:
+    detail = wire.SCORE_DETAIL_TOKENS if settings.get("tokens", False) else wire.SCORE_DETAIL_NONE
+    return wire.ScoreRequest(
+        model=_selector(default_model, settings),
+        context=settings.get("context", ""),
+        detail=detail,
+        bos=settings.get("bos", True),
+        eos=settings.get("eos", True),
+    )
+
+
+def _selector(default_model: str, choice: ModelChoice) -> common_pb2.ModelSelector:
+    return common_pb2.ModelSelector(
+        name=choice.get("model", default_model), version=choice.get("version")
+    )
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str):  # a sequence of strings too: of its characters
+        raise TypeError("texts is one string; give a list of strings")
+    return texts
+
+
+def _feature_names(lists: Sequence[NBestList]) -> list[str]:
+    return next((list(nbest.hypotheses[0].features) for nbest in lists if nbest.hypotheses), [])
+
+
+def _feature_values(names: list[str], hypothesis: Hypothesis, list_id: str) -> list[float]:
+    if len(names) != len(hypothesis.features) or not all(n in hypothesis.features for n in names):
+        raise ValueError(
+            f"list {list_id}: a hypothesis has the features {sorted(hypothesis.features)}"
+            f" where the first of the request has {sorted(names)}"
+        )
+    return [hypothesis.features[name] for name in names]
+
+
+# --- answers ---
+
+
+def scores(response: wire.ScoreResponse) -> Answer[TextScore]:
+    """Scores of texts or token sequences."""
+    return _answer(response.model, response.scores, _text_score)
+
+
+def rescored(response: wire.RescoreResponse) -> Answer[RescoredList]:
+    """Ranked lists."""
+    return _answer(response.model, response.lists, _rescored_list)
+
+
+def tokenized(
+    response: wire.TokenizeResponse,
+) -> Answer[tuple[Token, ...]]:
+    """Tokens of texts."""
+    return _answer(response.model, response.texts, _tokens)
+
+
+def models(response: model_service_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
+    """Every model's description."""
+    return tuple(model_info(model) for model in response.models)
+
+
+def stream_request(request_id: int, request: wire.ScoreRequest) -> wire.ScoreStreamRequest:
+    """A request of a stream, by its id."""
+    return wire.ScoreStreamRequest(request_id=request_id, score=request)
+
+
+def stream_answer(response: wire.ScoreStreamResponse) -> tuple[int, Answer[TextScore]]:
+    """Id and scores; raises the LmscoreError of a request that has none."""
+    if response.HasField("error"):
+        raise item_error(response.error).exception()
+    return response.request_id, scores(response.score)
+
+
+def model_info(model: model_service_pb2.Model) -> ModelInfo:
+    """A model's description."""
+    contract = model.scoring_contract
+    ngram = NgramInfo(model.ngram.order, tuple(model.ngram.counts))
+    return ModelInfo(
+        identity=_identity(model.identity),
+        kind=_enum_name("ModelKind", model.kind),
+        state=_enum_name("ModelState", model.state),
+        tokenizer=_enum_name("TokenizerKind", model.tokenizer),
+        vocabulary_size=model.vocabulary_size,
+        parameter_count=model.parameter_count,
+        memory_bytes=model.memory_bytes,
+        scoring_contract=ScoringContract(
+            contract.bos_token,
+            contract.eos_token,
+            contract.unknown_token,
+            contract.has_unknown,
+            contract.unknown_log_prob,
+        ),
+        ngram=ngram if model.HasField("ngram") else None,
+    )
+
+
+def item_error(error: common_pb2.ItemError) -> ItemError:
+    """Why an item, or one request of a stream, has no answer."""
+    return ItemError(code_of(error.code), error.reason, error.message, error.field)
+
+
+class _HasError(Protocol):
+    """A message of one item: its answer, or why there is none."""
+
+    @property
+    def error(self) -> common_pb2.ItemError: ...
+
+    def HasField(self, field_name: Literal["error"], /) -> bool: ...  # noqa: N802 (protobuf's)
+
+
+def _answer(
+    identity: common_pb2.ModelIdentity,
+    messages: Iterable[Message],
+    convert: Callable[[Message], Item],
+) -> Answer[Item]:
+    return Answer(
+        _identity(identity),
+        tuple(
+            item_error(message.error) if message.HasField("error") else convert(message)
+            for message in messages
+        ),
+    )
+
+
+def _identity(identity: common_pb2.ModelIdentity) -> ModelIdentity:
+    return ModelIdentity(identity.name, identity.version, identity.fingerprint)
+
+
+def _text_score(score: wire.TextScore) -> TextScore:
+    return TextScore(
+        score.log_prob,
+        score.log_prob_excluding_oov,
+        score.perplexity,
+        score.perplexity_excluding_oov,
+        score.token_count,
+        score.oov_count,
+        _token_scores(score.tokens) if score.HasField("tokens") else (),
+    )
+
+
+def _token_scores(tokens: wire.TokenScores) -> tuple[TokenScore, ...]:
+    absent = [None] * len(tokens.tokens)
+    columns = zip(
+        tokens.tokens,
+        tokens.token_ids,
+        tokens.log_probs,
+        tokens.oov,
+        tokens.begin_bytes or absent,
+        tokens.end_bytes or absent,
+        tokens.matched_orders or absent,
+        strict=True,
+    )
+    return tuple(TokenScore(*row) for row in columns)
+
+
+def _rescored_list(nbest: wire.RescoredList) -> RescoredList:
+    return RescoredList(
+        nbest.id,
+        tuple(nbest.log_probs),
+        tuple(nbest.token_counts),
+        tuple(nbest.oov_counts),
+        tuple(Ranking(tuple(each.order), tuple(each.totals)) for each in nbest.rankings),
+    )
+
+
+def _tokens(text: wire.TokenizedText) -> tuple[Token, ...]:
+    columns = zip(
+        text.tokens, text.token_ids, text.begin_bytes, text.end_bytes, text.oov, strict=True
+    )
+    return tuple(Token(*row) for row in columns)
+
+
+def _enum_name(enum: str, value: int) -> str:
+    """Lower-case name of an enum's value without the prefix that all its names share.
+
+    Values newer than this client are "unspecified", which is what 0 is called.
+    """
+    names = model_service_pb2.DESCRIPTOR.enum_types_by_name[enum].values_by_number
+    prefix = names[0].name.removesuffix("UNSPECIFIED")
+    return names.get(value, names[0]).name.removeprefix(prefix).lower()
