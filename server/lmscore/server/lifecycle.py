@@ -14,8 +14,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from lmscore.models.loading import fingerprint, load_model
 
+from lmscore.models.loading import fingerprint, load_model
 from lmscore.server.convert.items import Limits
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
