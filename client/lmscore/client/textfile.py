@@ -56,10 +56,10 @@ class LineReader:
 
     @property
     def position(self) -> int:
-        """How many of those bytes have been read."""
-        if self._file is None:
-            return 0
-        return (self.size or 0) if self._file.closed else self._file.tell()
+        """How many of those bytes have been read; 0 where the size is not known."""
+        if self._file is None or self.size is None:
+            return 0  # a pipe cannot even tell
+        return self.size if self._file.closed else self._file.tell()
 
     def __iter__(self) -> Iterator[Line]:
         try:
