@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 STDIN = "-"
@@ -74,7 +75,7 @@ class LineReader:
         packed = file.peek(2)[:2] == _GZIP_MAGIC
         data = gzip.GzipFile(fileobj=file) if packed else file
         begin = 0  # of the line, in bytes of the text
-        for number in range(1, sys.maxsize):
+        for number in count(1):
             line = data.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return
