@@ -81,7 +81,7 @@ def run_echo() -> None:
 
     async def main() -> None:
         server = grpc.aio.server()
-        handler = grpc.unary_unary_rpc_method_handler(echo)  # type: ignore[arg-type]
+        handler: Any = grpc.unary_unary_rpc_method_handler(echo)
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("Echo", {"Echo": handler}),)
         )
@@ -123,10 +123,9 @@ def kenlm_loop(model: Path, texts: list[str]) -> Callable[[], float] | None:
 
 
 def default_texts() -> list[str]:
-    sys.path.insert(0, str(ROOT / "checkpoints/demo"))
-    from corpus import sentences
-
-    return [" ".join(words) for words in sentences()] * 8
+    corpus = [sys.executable, str(ROOT / "checkpoints/demo/corpus.py")]
+    printed = subprocess.run(corpus, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return printed.splitlines() * 8
 
 
 def main() -> None:
@@ -155,10 +154,10 @@ def main() -> None:
         grpc.insecure_channel(echo_address) as echo_channel,
     ):
         score = LanguageModelServiceStub(channel).Score.future
-        echo = echo_channel.unary_unary("/Echo/Echo").future
+        echo: Any = echo_channel.unary_unary("/Echo/Echo")
         candidates: dict[str, Callable[[], float]] = {
             "lmscore over gRPC": lambda: pipelined(score, requests),
-            "raw gRPC echo": lambda: pipelined(echo, payloads),
+            "raw gRPC echo": lambda: pipelined(echo.future, payloads),
         }
         peer = kenlm_loop(options.model, texts)
         if peer is not None:

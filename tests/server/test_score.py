@@ -6,13 +6,14 @@ import asyncio
 import math
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from tests.server.harness import Connection, Failure, failure_of, running, settings_for
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
+from tests.server.harness import Connection, Failure, failure_of, running, settings_for
 
 TINY = ModelSelector(name="tiny")
 
@@ -213,7 +214,7 @@ async def test_too_many_texts_are_refused(tiny_arpa: Path) -> None:
 async def test_bytes_that_are_no_request_are_invalid_arguments(
     connection: Connection, data: bytes, reason: str, fields: list[str]
 ) -> None:
-    call = connection.channel.unary_unary("/lmscore.v1.LanguageModelService/Score")
+    call: Any = connection.channel.unary_unary("/lmscore.v1.LanguageModelService/Score")
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(data)
 
@@ -259,9 +260,8 @@ async def test_a_bad_request_does_not_end_the_stream(connection: Connection) -> 
 
 
 async def test_malformed_bytes_end_a_stream_with_invalid_argument(connection: Connection) -> None:
-    call = connection.channel.stream_stream("/lmscore.v1.LanguageModelService/ScoreStream")(
-        iter([b"\xff\xff\xff"])
-    )
+    method: Any = connection.channel.stream_stream("/lmscore.v1.LanguageModelService/ScoreStream")
+    call = method(iter([b"\xff\xff\xff"]))
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
 

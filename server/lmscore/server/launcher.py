@@ -1,10 +1,13 @@
 """Entry point of ``lmscore-server``: says what to install where the server's needs are absent."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command."""
+    # Every call ends in a status; gRPC's own lines would only stand between the log's.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from lmscore.server.command import command
     except ModuleNotFoundError as error:

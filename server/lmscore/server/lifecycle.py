@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from lmscore.models.loading import fingerprint, load_model
 
+from lmscore.models.loading import fingerprint, load_model
 from lmscore.server.convert.items import Limits
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
@@ -132,11 +133,19 @@ async def build(settings: Settings) -> Server:
 
 
 def _listen(grpc_server: grpc.aio.Server, address: str) -> int:
+    host, _, port = address.rpartition(":")
     try:
+        # gRPC says only that it failed; the system says why.
+        [(family, kind, _, _, place), *_] = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
         return grpc_server.add_insecure_port(address)
-    except RuntimeError:
-        problem = f"cannot listen on {address}: the port is in use, or the host is not this machine"
-        raise StartError(problem) from None
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f"cannot listen on {address}: {reason}") from None
 
 
 async def serve(settings: Settings) -> None:

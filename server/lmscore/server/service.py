@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -17,7 +17,7 @@ from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class LanguageModelService(wire_grpc.LanguageModelServiceServicer):

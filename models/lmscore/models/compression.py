@@ -1,0 +1,61 @@
+"""Files that may be compressed: told by their first bytes, read as one stream of plain bytes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from lmscore.models.errors import ModelFormatError, ModelNotFoundError
+
+_OPENERS: dict[bytes, tuple[str, Callable[[IO[bytes]], IO[bytes]]]] = {
+    b"\x1f\x8b": ("gzip", lambda raw: cast("IO[bytes]", gzip.GzipFile(fileobj=raw))),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+}
+
+
+def compression_of(head: bytes) -> str | None:
+    """Name of the compression that a file's first bytes announce."""
+    return next((name for magic, (name, _) in _OPENERS.items() if head.startswith(magic)), None)
+
+
+@contextmanager
+def open_model_file(path: Path) -> Iterator[IO[bytes]]:
+    """The file itself, unbuffered; ModelNotFoundError says why it cannot be opened."""
+    try:
+        raw = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise ModelNotFoundError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ModelNotFoundError(f"{path}: a folder, not a model file") from None
+    except OSError as error:
+        raise ModelNotFoundError(f"{path}: {error.strerror}") from None
+    with raw:
+        yield raw
+
+
+def decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """The plain bytes of a file that is at its start, compressed or not."""
+    head = raw.read(8)
+    raw.seek(0)
+    for magic, (_, opener) in _OPENERS.items():
+        if head.startswith(magic):
+            return opener(raw)
+    return raw
+
+
+@contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn what the decompressors raise into ModelFormatError."""
+    try:
+        yield
+    except EOFError:
+        raise ModelFormatError(path, "the compressed data end too early") from None
+    except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
+        raise ModelFormatError(path, f"the compressed data are damaged: {error}") from None

@@ -1,0 +1,341 @@
+"""Building the automaton from a table of n-grams.
+
+Level by level: the prefix and the suffix of every n-gram are looked up among the shorter ones,
+which also gives its key; then the slots of the level are filled in the order of their keys.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmscore.models.ngram.automaton import (
+    BUCKET_FIELDS,
+    CHECK,
+    END_BUCKET,
+    FIRST_BUCKET,
+    HOMES,
+    KEY_BITS,
+    LEVEL_COLUMNS,
+    LINK,
+    LOG10_BACKOFF,
+    LOG10_PROB,
+    ORDER,
+    PARAMETER_COUNT,
+    REMAINDER_BITS,
+    ROOT,
+    START,
+    STATE_BIT,
+    VOCABULARY_SIZE,
+    WORD_BITS,
+    Children,
+    Entries,
+    field_of,
+    find,
+    probe,
+)
+from lmscore.models.ngram.children import ChildrenBuilder
+from lmscore.models.ngram.closure import with_blanks
+from lmscore.models.ngram.compiled import ONE, allocating_kernel, i64, inline, kernel, prefetch, u64
+from lmscore.models.ngram.table import NgramTable, OrderTable
+
+_FULL = 5 / 6  # share of the slots in use
+_ROWS_AT_ONCE = 64  # looked up together, so that they wait for memory together
+
+
+class DuplicateEntryError(ValueError):
+    """An n-gram is in the table twice; length, and row of the later one."""
+
+    def __init__(self, length: int, row: int) -> None:
+        self.length = length
+        self.row = row
+        super().__init__(f"row {row} of the {length}-grams repeats an earlier one")
+
+
+class _MissingAffixError(Exception):
+    """A prefix or suffix of an n-gram is not in the table."""
+
+
+def build_automaton(
+    table: NgramTable,
+) -> tuple[Entries, Children, NDArray[np.uint32]]:
+    """Entries, children, and the old id of every new one: new ids go by falling probability.
+
+    Raises DuplicateEntryError.
+    """
+    by_probability = np.argsort(-table.orders[0].log10_probs, kind="stable").astype(np.uint32)
+    old_ids = table.orders[0].ids[by_probability, 0]
+    new_ids = np.empty(len(old_ids), np.uint32)
+    new_ids[old_ids] = np.arange(len(old_ids), dtype=np.uint32)
+    if len(np.unique(old_ids)) < len(old_ids):
+        raise DuplicateEntryError(1, _first_repeated(table.orders[0].ids[:, 0]))
+    try:
+        entries, children = _build(table, by_probability, new_ids)
+    except _MissingAffixError:
+        entries, children = _build(with_blanks(table), by_probability, new_ids)
+    return entries, children, old_ids
+
+
+def _first_repeated(ids: NDArray[np.uint32]) -> int:
+    first = np.unique(ids, return_index=True)[1]
+    return int(np.setdiff1d(np.arange(len(ids)), first)[0])
+
+
+def _build(
+    table: NgramTable, by_probability: NDArray[np.uint32], new_ids: NDArray[np.uint32]
+) -> tuple[Entries, Children]:
+    entries = _room_for(table)
+    _fill_unigrams(entries, table.orders[0], by_probability)
+    continued = np.zeros(len(entries.slots) // 4, np.bool_)  # by state: is it the prefix of any?
+    children = ChildrenBuilder()
+    end = 4 * int(entries.levels[1, END_BUCKET])
+    for length, level in enumerate(table.orders[1:], 2):
+        prefixes = np.empty(len(level), np.uint32)
+        suffixes = np.empty(len(level), np.uint32)
+        _begin_level(entries, length, end, len(level))
+        if not _find_affixes(entries, level.ids, new_ids, continued, prefixes, suffixes):
+            raise _MissingAffixError
+        last_words = new_ids[level.ids[:, -1]]
+        end = _fill_level(entries, length, level, last_words, prefixes, suffixes)
+        start = entries.levels[length - 1 : length + 1, START].tolist()
+        children.add_level(start[0], start[1], prefixes, last_words)
+        del prefixes, suffixes, last_words
+    entries.levels[-1, START] = end
+    _link_states(entries, continued)
+    used = slice(end * BUCKET_FIELDS // 4)
+    entries = entries._replace(slots=entries.slots[used], values=entries.values[used])
+    return entries, children.finish()
+
+
+def _room_for(table: NgramTable) -> Entries:
+    """Entries with empty slots; pages that are never touched take no memory."""
+    counts = [len(level) for level in table.orders]
+    words = counts[0]
+    word_bits = max((words - 1).bit_length(), 1)
+    buckets = [words // 4 + 1, *(2 * _homes(count, 0) + 64 for count in counts[1:])]
+    # Levels are padded by far less than this, so that states fit where their numbers are packed.
+    key_bits = max(32, (4 * max(buckets)).bit_length() + word_bits)
+    if key_bits > 63 or 4 * sum(buckets) >= 1 << 32:
+        raise OverflowError(f"{sum(counts)} n-grams over {words} words are too many")
+    slots = np.zeros((sum(buckets) + 1) * BUCKET_FIELDS, np.uint32)
+    levels = np.zeros((table.order + 2, LEVEL_COLUMNS), np.uint64)
+    levels[1, START] = 1
+    levels[1, END_BUCKET] = buckets[0]
+    parameters = np.zeros(PARAMETER_COUNT, np.uint64)
+    parameters[ORDER] = table.order
+    parameters[VOCABULARY_SIZE] = words
+    parameters[WORD_BITS] = word_bits
+    parameters[KEY_BITS] = key_bits
+    return Entries(slots, slots.view(np.float32), levels, parameters)
+
+
+def _homes(count: int, key_bits: int) -> int:
+    """Home buckets of a level: enough for its n-grams, and for remainders of 26 bits at most."""
+    return max(int(count / (4 * _FULL)) + 1, 1 << max(key_bits - 26, 0))
+
+
+def _fill_unigrams(
+    entries: Entries, unigrams: OrderTable, by_probability: NDArray[np.uint32]
+) -> None:
+    states = np.arange(1, len(unigrams) + 1)
+    base = states // 4 * BUCKET_FIELDS + states % 4
+    entries.values[base + LOG10_PROB] = unigrams.log10_probs[by_probability]
+    entries.values[base + LOG10_BACKOFF] = unigrams.log10_backoffs[by_probability]
+
+
+def _begin_level(entries: Entries, length: int, start: int, count: int) -> None:
+    """Lay out the level of a length from the first bucket at or after a state on."""
+    level = entries.levels[length]
+    homes = _homes(count, int(entries.parameters[KEY_BITS]))
+    first = (start + 3) // 4
+    level[START] = first * 4
+    level[FIRST_BUCKET] = first
+    level[HOMES] = homes
+    level[END_BUCKET] = first + homes
+    spread = ((1 << 32) + homes - 1) // homes  # numbers of 32 bits that share a home
+    level[REMAINDER_BITS] = int(entries.parameters[KEY_BITS]) - 32 + (spread - 1).bit_length()
+
+
+def _fill_level(
+    entries: Entries,
+    length: int,
+    table: OrderTable,
+    last_words: NDArray[np.uint32],
+    prefixes: NDArray[np.uint32],
+    suffixes: NDArray[np.uint32],
+) -> int:
+    """Fill the slots of one level; the state after its last."""
+    homes = np.empty(len(table), np.uint32)
+    remainders = np.empty(len(table), np.uint32)
+    _split_keys(entries, length, last_words, prefixes, homes, remainders)
+    ends = np.cumsum(np.bincount(homes, minlength=int(entries.levels[length, HOMES])))
+    rows = np.empty(len(table), np.uint32)
+    begins = _group(homes, ends, rows)
+    used, repeated = _write_slots(
+        entries, length, begins, rows, remainders, table.log10_probs, table.log10_backoffs,
+        prefixes, suffixes,
+    )  # fmt: skip
+    if repeated >= 0:
+        raise DuplicateEntryError(length, repeated)
+    return used
+
+
+@allocating_kernel
+def _find_affixes(
+    entries: Entries,
+    ids: NDArray[np.uint32],
+    new_ids: NDArray[np.uint32],
+    continued: NDArray[np.bool_],
+    prefixes: NDArray[np.uint32],
+    suffixes: NDArray[np.uint32],
+) -> bool:
+    """States of all but the last and of all but the first word of each n-gram; False if missing."""
+    rows, length = ids.shape
+    buckets = np.empty(_ROWS_AT_ONCE, np.uint64)
+    checks = np.empty(_ROWS_AT_ONCE, np.uint64)
+    for first in range(0, rows, _ROWS_AT_ONCE):
+        block = slice(first, min(first + _ROWS_AT_ONCE, rows))
+        words = new_ids[ids[block].ravel()].reshape(-1, length)
+        states = prefixes[block]
+        states[:] = words[:, 0] + np.uint32(1)
+        for k in range(1, length - 1):
+            _find_together(entries, k + 1, states, words[:, k], buckets, checks, states)
+        for i in range(states.size):
+            continued[states[i]] = True
+            # Until states are linked, a link is to the whole suffix.
+            suffixes[first + i] = entries.slots[field_of(states[i], LINK)]
+        last = words[:, length - 1]
+        if length == 2:
+            suffixes[block] = last + np.uint32(1)
+        else:
+            _find_together(
+                entries, length - 1, suffixes[block], last, buckets, checks, suffixes[block]
+            )
+        if not (states.all() and suffixes[block].all()):
+            return False
+    return True
+
+
+@kernel
+def _find_together(
+    entries: Entries,
+    length: int,
+    prefixes: NDArray[np.uint32],
+    words: NDArray[np.uint32],
+    buckets: NDArray[np.uint64],
+    checks: NDArray[np.uint64],
+    states: NDArray[np.uint32],
+) -> None:
+    """Find many n-grams of a length, or ROOT, so that they wait for memory together."""
+    for i in range(words.size):
+        buckets[i], checks[i] = probe(entries, length, prefixes[i], words[i])
+        prefetch(entries.slots, buckets[i] * u64(BUCKET_FIELDS))
+    for i in range(words.size):
+        states[i] = find(entries, length, buckets[i], checks[i])
+
+
+@kernel
+def _split_keys(
+    entries: Entries,
+    length: int,
+    last_words: NDArray[np.uint32],
+    prefixes: NDArray[np.uint32],
+    homes: NDArray[np.uint32],
+    remainders: NDArray[np.uint32],
+) -> None:
+    first = entries.levels[length, FIRST_BUCKET]
+    for i in range(homes.size):
+        bucket, check = probe(entries, length, prefixes[i], last_words[i])
+        homes[i] = bucket - first
+        remainders[i] = check - ONE
+
+
+@allocating_kernel
+def _group(
+    homes: NDArray[np.uint32], ends: NDArray[np.int64], rows: NDArray[np.uint32]
+) -> NDArray[np.int64]:
+    """Sort rows by home; where the rows of each home begin, given where they end."""
+    begins = ends.copy()
+    for i in range(homes.size - 1, -1, -1):
+        begins[homes[i]] -= 1
+        rows[begins[homes[i]]] = i
+    return begins
+
+
+@kernel
+def _write_slots(
+    entries: Entries,
+    length: int,
+    begins: NDArray[np.int64],
+    rows: NDArray[np.uint32],
+    remainders: NDArray[np.uint32],
+    log10_probs: NDArray[np.float32],
+    log10_backoffs: NDArray[np.float32],
+    prefixes: NDArray[np.uint32],
+    suffixes: NDArray[np.uint32],
+) -> tuple[int, int]:
+    """The state after the last slot, and a row that repeats another, or -1."""
+    level = entries.levels[length]
+    first = level[FIRST_BUCKET]
+    slot = i64(0)  # from the start of the level
+    for home in range(begins.size):
+        begin = begins[home]
+        end = begins[home + 1] if home + 1 < begins.size else rows.size
+        repeated = _sort_falling(rows[begin:end], remainders)
+        if repeated >= 0:
+            return 0, repeated
+        slot = max(slot, 4 * home)
+        for i in range(begin, end):
+            row = rows[i]
+            beyond = u64(slot // 4 - home)
+            state = first * u64(4) + u64(slot)
+            check = ((beyond << level[REMAINDER_BITS]) | u64(remainders[row])) + ONE
+            entries.slots[field_of(state, CHECK)] = check
+            prob = log10_probs[row]
+            if np.isnan(prob):  # a blank
+                prob = (
+                    entries.values[field_of(suffixes[row], LOG10_PROB)]
+                    + entries.values[field_of(prefixes[row], LOG10_BACKOFF)]
+                )
+            entries.values[field_of(state, LOG10_PROB)] = prob
+            entries.values[field_of(state, LOG10_BACKOFF)] = log10_backoffs[row]
+            entries.slots[field_of(state, LINK)] = suffixes[row]
+            slot += 1
+    # What overflows the last home gets buckets of its own, and a search ends at a slot left empty.
+    buckets = max(u64(slot) // u64(4) + ONE, level[HOMES])
+    level[END_BUCKET] = first + buckets
+    return i64((first + buckets) * u64(4)), -1
+
+
+@inline
+def _sort_falling(rows: NDArray[np.uint32], remainders: NDArray[np.uint32]) -> int:
+    """Sort a few rows by falling remainder; one of two that have the same, or -1."""
+    for i in range(1, rows.size):
+        row = rows[i]
+        k = i
+        while k > 0 and remainders[rows[k - 1]] < remainders[row]:
+            rows[k] = rows[k - 1]
+            k -= 1
+        if k > 0 and remainders[rows[k - 1]] == remainders[row]:
+            return max(i64(row), i64(rows[k - 1]))
+        rows[k] = row
+    return -1
+
+
+@kernel
+def _link_states(entries: Entries, continued: NDArray[np.bool_]) -> None:
+    """Mark the n-grams that are states of their own, and lead links to such."""
+    slots, levels = entries.slots, entries.levels
+    slots[field_of(ROOT, LOG10_PROB)] |= STATE_BIT
+    for length in range(1, levels.shape[0] - 1):
+        for state in range(i64(levels[length, START]), i64(levels[length + 1, START])):
+            if length > 1 and slots[field_of(state, CHECK)] == 0:
+                continue
+            ahead = field_of(min(state + 16, i64(levels[length + 1, START]) - 1), LINK)
+            prefetch(slots, field_of(slots[ahead], LINK))
+            magnitude = slots[field_of(state, LOG10_PROB)] & ~STATE_BIT
+            own = continued[state] or entries.values[field_of(state, LOG10_BACKOFF)] != 0
+            slots[field_of(state, LOG10_PROB)] = magnitude | (STATE_BIT if own else np.uint32(0))
+            suffix = slots[field_of(state, LINK)]
+            if slots[field_of(suffix, LOG10_PROB)] & STATE_BIT == 0:
+                slots[field_of(state, LINK)] = slots[field_of(suffix, LINK)]

@@ -1,0 +1,256 @@
+"""An n-gram model as a LanguageModel: states are numbers, a batch of them an array."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmscore.models.errors import TokenIdError
+from lmscore.models.language_model import (
+    BatchScores,
+    LanguageModel,
+    ModelDescription,
+    ScoreBatch,
+    Texts,
+    TokenArrays,
+    TokenizedTexts,
+    TokenSequences,
+)
+from lmscore.models.ngram.automaton import LOG10_PROB, ROOT, START, Children, Entries, field_of
+from lmscore.models.ngram.distribution import next_log_probs
+from lmscore.models.ngram.scoring import (
+    LN10,
+    count_words,
+    score_texts,
+    sum_items,
+    tokenize_texts,
+    walk,
+)
+from lmscore.models.ngram.vocabulary import NgramVocabulary
+
+_NO_LENGTHS = np.empty(0, np.uint8)
+
+
+class NgramModel(LanguageModel[NDArray[np.uint32]]):
+    """A back-off model; equal to KenLM's, and as exact: float32 sums in log10, turned into nats.
+
+    A state is the number of the longest suffix of the tokens so far that matters for what follows.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        children: Children,
+        vocabulary: NgramVocabulary,
+        *,
+        ngram_counts: tuple[int, ...],
+        has_unknown: bool,
+    ) -> None:
+        """ngram_counts is by length, from 1; has_unknown as in ModelDescription."""
+        self._entries = entries
+        self._children = children
+        self._vocabulary = vocabulary
+        self._ngram_counts = ngram_counts
+        self._has_unknown = has_unknown
+
+    @property
+    def vocabulary(self) -> NgramVocabulary:
+        """The words, by id."""
+        return self._vocabulary
+
+    @property
+    def description(self) -> ModelDescription:
+        """What the model is made of."""
+        entries, vocabulary = self._entries, self._vocabulary
+        arrays = (*entries, *self._children, vocabulary.pool, vocabulary.offsets, *vocabulary.table)
+        unknown = int(field_of(vocabulary.unk_id + 1, LOG10_PROB))
+        return ModelDescription(
+            kind="ngram",
+            vocabulary_size=len(vocabulary),
+            parameter_count=sum(self._ngram_counts) + sum(self._ngram_counts[:-1]),
+            # values is the memory of slots once more
+            memory_bytes=sum(array.nbytes for array in arrays) - entries.values.nbytes,
+            order=entries.order,
+            ngram_counts=self._ngram_counts,
+            has_unknown=self._has_unknown,
+            unknown_log_prob=-abs(float(entries.values[unknown])) * LN10,
+        )
+
+    def initial_state(self, n: int, *, bos: bool = True) -> NDArray[np.uint32]:
+        """N states before any token: after ``<s>`` if bos, else without any context."""
+        states = np.full(n, ROOT, np.uint32)
+        if bos:
+            states = self.advance(states, np.full(n, self._vocabulary.bos_id))
+        return states
+
+    def advance(
+        self, states: NDArray[np.uint32], token_ids: NDArray[np.int64]
+    ) -> NDArray[np.uint32]:
+        """The states after one more token each; token_ids: (n,)."""
+        states = self._checked(states).copy()
+        offsets = np.arange(len(states) + 1)
+        ids = self._checked_ids(token_ids)
+        walk(self._entries, ids, offsets, states, np.empty(len(states), np.float32), _NO_LENGTHS)
+        return states
+
+    def next_log_probs(self, states: NDArray[np.uint32]) -> NDArray[np.float64]:
+        """Log-probability of every token after each state, in nats: (n, vocabulary)."""
+        log_probs = np.empty((len(states), len(self._vocabulary)))
+        next_log_probs(
+            self._entries,
+            self._children,
+            self._checked(states),
+            self._vocabulary.bos_id,
+            log_probs,
+        )
+        return log_probs
+
+    def tokenize(self, texts: Texts) -> TokenizedTexts:
+        """Split texts into words; an event's end is not among them."""
+        offsets, ids, begins, ends = self._tokenize(texts, eos=False)
+        return TokenizedTexts(
+            offsets, ids.astype(np.int64), begins, ends, ids == self._vocabulary.unk_id
+        )
+
+    def score(self, batch: ScoreBatch) -> BatchScores:
+        """Score a batch of texts or token sequences.
+
+        Raises TokenIdError for an id that is not an event of the vocabulary.
+        """
+        states = self._states_before(batch)
+        if isinstance(batch.items, TokenSequences):
+            offsets, ids = self._event_ids(batch.items, eos=batch.eos)
+            return self._score_ids(offsets, ids, states, None, batch.per_token)
+        if batch.per_token:
+            offsets, ids, begins, ends = self._tokenize(batch.items, eos=batch.eos)
+            return self._score_ids(offsets, ids, states, (begins, ends), per_token=True)
+        return self._score_texts(batch.items, states, eos=batch.eos)
+
+    def _states_before(self, batch: ScoreBatch) -> NDArray[np.uint32]:
+        """The states in which the items of a batch begin."""
+        count = len(batch.items)
+        if batch.contexts is None:
+            return self.initial_state(1, bos=batch.bos).repeat(count)
+        states = self.initial_state(1, bos=batch.bos).repeat(len(batch.contexts))
+        self._score_texts(batch.contexts, states, eos=False)
+        return states.repeat(count) if len(states) == 1 else states
+
+    def _score_texts(self, texts: Texts, states: NDArray[np.uint32], *, eos: bool) -> BatchScores:
+        """Score without anything per token; states moves on to the ends of the texts."""
+        scores = _empty_scores(len(texts))
+        score_texts(
+            self._entries,
+            self._vocabulary.table,
+            texts.data,
+            texts.offsets,
+            states,
+            self._vocabulary.unk_id,
+            self._vocabulary.eos_id if eos else -1,
+            scores.log_probs,
+            scores.log_probs_excluding_oov,
+            scores.token_counts,
+            scores.oov_counts,
+        )
+        return scores
+
+    def _score_ids(
+        self,
+        offsets: NDArray[np.int64],
+        ids: NDArray[np.uint32],
+        states: NDArray[np.uint32],
+        places: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+        per_token: bool,
+    ) -> BatchScores:
+        """Score events that are known by id, places being their bytes from and to."""
+        unk = self._vocabulary.unk_id
+        log10_probs = np.empty(len(ids), np.float32)
+        lengths = np.empty(len(ids), np.uint8)
+        walk(self._entries, ids, offsets, states, log10_probs, lengths)
+        scores = _empty_scores(len(offsets) - 1)
+        sum_items(
+            ids,
+            offsets,
+            log10_probs,
+            unk,
+            scores.log_probs,
+            scores.log_probs_excluding_oov,
+            scores.token_counts,
+            scores.oov_counts,
+        )
+        if not per_token:
+            return scores
+        begins, ends = places if places is not None else (None, None)
+        tokens = TokenArrays(
+            offsets=offsets,
+            token_ids=ids.astype(np.int64),
+            log_probs=log10_probs.astype(np.float64) * LN10,
+            oov=ids == unk,
+            begin_bytes=begins,
+            end_bytes=ends,
+            matched_orders=lengths.astype(np.int64),
+        )
+        return replace(scores, tokens=tokens)
+
+    def _tokenize(
+        self, texts: Texts, *, eos: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+        """Offsets of the words of each text, their ids, and the bytes from and to of each."""
+        counts = np.empty(len(texts), np.int64)
+        count_words(texts.data, texts.offsets, counts)
+        offsets = np.concatenate(([0], np.cumsum(counts + int(eos))))
+        ids = np.empty(offsets[-1], np.uint32)
+        begins, ends = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
+        tokenize_texts(
+            self._vocabulary.table,
+            texts.data,
+            texts.offsets,
+            self._vocabulary.unk_id,
+            self._vocabulary.eos_id if eos else -1,
+            offsets,
+            ids,
+            begins,
+            ends,
+        )
+        return offsets, ids, begins, ends
+
+    def _event_ids(
+        self, sequences: TokenSequences, *, eos: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Offsets of the events of each sequence, and their ids, that of ``</s>`` last if eos."""
+        bad = (sequences.ids < 0) | (sequences.ids >= len(self._vocabulary))
+        bad |= sequences.ids == self._vocabulary.bos_id
+        if bad.any():
+            at = int(bad.argmax())
+            sequence = int(np.searchsorted(sequences.offsets, at, side="right")) - 1
+            token_id = int(sequences.ids[at])
+            problem = (
+                f"{token_id} is <s>, which is never an event"
+                if token_id == self._vocabulary.bos_id
+                else f"{token_id} is not an id of this vocabulary, 0 to {len(self._vocabulary) - 1}"
+            )
+            raise TokenIdError(sequence, at - int(sequences.offsets[sequence]), problem)
+        ids = sequences.ids.astype(np.uint32)
+        if not eos:
+            return sequences.offsets, ids
+        ends = sequences.offsets[1:]
+        with_eos = np.insert(ids, ends, np.uint32(self._vocabulary.eos_id))
+        return sequences.offsets + np.arange(len(sequences) + 1), with_eos
+
+    def _checked(self, states: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        if len(states) and int(states.max()) >= self._entries.levels[-1, START]:
+            raise ValueError("a state that is not of this model")
+        return states
+
+    def _checked_ids(self, token_ids: NDArray[np.int64]) -> NDArray[np.uint32]:
+        if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < len(self._vocabulary):
+            raise ValueError("a token id that is not of this vocabulary")
+        return token_ids.astype(np.uint32)
+
+
+def _empty_scores(items: int) -> BatchScores:
+    """Scores yet to be filled in."""
+    return BatchScores(
+        np.empty(items), np.empty(items), np.empty(items, np.int64), np.empty(items, np.int64)
+    )

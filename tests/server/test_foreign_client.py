@@ -1,0 +1,54 @@
+"""A client that was not written here finds the services through reflection and calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.harness import ServerProcess
+
+BUF = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
+
+pytestmark = pytest.mark.skipif(BUF is None, reason="buf is not installed")
+
+
+def buf_curl(server: ServerProcess, method: str, message: object) -> dict[str, Any]:
+    """What `buf curl` prints for a call: the answer, or the error."""
+    url = f"http://{server.address}/lmscore.v1.{method}"
+    plain_grpc = ("--protocol", "grpc", "--http2-prior-knowledge")
+    done = subprocess.run(
+        [str(BUF), "curl", *plain_grpc, "--data", json.dumps(message), url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout or done.stderr)
+    return answer
+
+
+def test_buf_curl_scores_lists_models_and_reads_errors(
+    start_server: Callable[..., ServerProcess], tiny_arpa: Path
+) -> None:
+    server = start_server("--model", f"tiny={tiny_arpa}")
+
+    scored = buf_curl(
+        server, "LanguageModelService/Score", {"model": {"name": "tiny"}, "texts": ["a b", "c"]}
+    )
+    listed = buf_curl(server, "ModelService/ListModels", {})
+    failed = buf_curl(
+        server, "LanguageModelService/Score", {"model": {"name": "x"}, "texts": ["a"]}
+    )
+
+    assert scored["scores"][0]["logProb"] == pytest.approx(-1.897, abs=1e-3)
+    assert scored["scores"][1]["oovCount"] == 1
+    assert listed["models"][0]["identity"]["name"] == "tiny"
+    assert failed["code"] == "not_found"
+    assert "google.rpc.ErrorInfo" in {detail["type"] for detail in failed["details"]}
