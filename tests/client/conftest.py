@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.client.fake_server import Behaviour, FakeServer, start
 
 from lmscore.client import AsyncClient, Client
+from tests.client.fake_server import Behaviour, FakeServer, start
 
 
 @pytest.fixture

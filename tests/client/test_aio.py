@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 from grpc import StatusCode
-from tests.client.fake_server import Failure, FakeServer
 
 from lmscore.client import (
     AsyncClient,
@@ -21,6 +20,7 @@ from lmscore.client import (
     ServerError,
     UnavailableError,
 )
+from tests.client.fake_server import Failure, FakeServer
 
 LISTS = [
     NBestList(str(i), [Hypothesis("a" * n, {"score": 0.0}) for n in range(1, 4)]) for i in range(20)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
-from tests.client.fake_server import Failure, FakeServer
 
 from lmscore.client.cli.app import run
+from tests.client.fake_server import Failure, FakeServer
 
 COMMAND = [sys.executable, "-m", "lmscore.client.cli.launcher"]
 NBEST = (

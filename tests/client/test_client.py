@@ -10,7 +10,6 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc import StatusCode
-from tests.client.fake_server import FINGERPRINT, Behaviour, Failure, FakeServer, start
 
 from lmscore.client import (
     AuthenticationError,
@@ -31,6 +30,7 @@ from lmscore.client import (
     ServerError,
     UnavailableError,
 )
+from tests.client.fake_server import FINGERPRINT, Behaviour, Failure, FakeServer, start
 
 
 def test_score_gives_one_result_a_text_in_order(client: Client) -> None:
