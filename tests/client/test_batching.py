@@ -68,3 +68,8 @@ def test_an_answer_that_nobody_waits_for_is_refused(request_id: int) -> None:
 
     with pytest.raises(ServerError, match=f"request {request_id}"):
         list(window.arrive(request_id, "again"))
+
+
+def test_a_window_has_a_place_at_least() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Window[str](0)
