@@ -43,6 +43,8 @@ class StartError(Exception):
 
 def load(source: ModelSource, version: int = 1) -> ServedModel:
     """Read a model. Raises ModelError."""
+    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
+    log.info("loading model", model=source.name, path=str(source.path))
     started = time.perf_counter()
     model = load_model(source.path)
     served = ServedModel(source.name, version, fingerprint(source.path), model)

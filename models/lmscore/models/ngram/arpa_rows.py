@@ -75,7 +75,7 @@ def exact_float32(text: bytes) -> np.float32:
         return nearest
     exact = Fraction(text.decode())
     below, above = sorted(
-        (nearest, np.nextafter(nearest, np.float32(np.inf if wide > nearest else -np.inf)))
+        (nearest, np.nextafter(nearest, np.float32(np.inf if wide > float(nearest) else -np.inf)))
     )
     to_below, to_above = exact - Fraction(float(below)), Fraction(float(above)) - exact
     if to_below == to_above:
