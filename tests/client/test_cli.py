@@ -408,8 +408,10 @@ def test_help_has_examples(lmscore: Lmscore, subcommand: list[str]) -> None:
     exit_code, out, err = lmscore(*subcommand, "--help")
 
     assert (exit_code, err) == (0, "")
-    assert (f"lmscore {subcommand[0]} " if subcommand else "Commands:") in out
-    assert not subcommand or "Examples:" in out
+    if subcommand:  # each example on a line of its own
+        assert f"  Examples:\n    lmscore {subcommand[0]}" in out
+    else:
+        assert "Commands:" in out
 
 
 # --- as a process ---
