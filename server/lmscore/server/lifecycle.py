@@ -111,6 +111,9 @@ async def build(settings: Settings) -> Server:
             ("grpc.max_send_message_length", settings.max_message_bytes),
             # Two servers on one port would each get some of the calls; an error is better.
             ("grpc.so_reuseport", 0),
+            # Clients keep idle connections alive with pings; gRPC would take them for an attack.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
     repository = ModelRepository()
