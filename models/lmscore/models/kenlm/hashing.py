@@ -1,0 +1,42 @@
+"""MurmurHash64A, by which KenLM knows words. Public-domain algorithm by Austin Appleby."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmscore.models.ngram.compiled import ZERO, inline, kernel, load_u64, u64
+
+_MULTIPLIER: Any = np.uint64(0xC6A4A7935BD1E995)
+
+
+@inline
+def hash_word(data: NDArray[np.uint8], begin: int, end: int) -> Any:
+    """The hash of data[begin:end] with seed 0."""
+    hashed = u64(end - begin) * _MULTIPLIER
+    at = begin
+    while end - at >= 8:
+        part = load_u64(data, at) * _MULTIPLIER
+        part = (part ^ (part >> u64(47))) * _MULTIPLIER
+        hashed = (hashed ^ part) * _MULTIPLIER
+        at += 8
+    if at < end:
+        tail = ZERO
+        for i in range(end - 1, at - 1, -1):
+            tail = (tail << u64(8)) | u64(data[i])
+        hashed = (hashed ^ tail) * _MULTIPLIER
+    hashed = (hashed ^ (hashed >> u64(47))) * _MULTIPLIER
+    return hashed ^ (hashed >> u64(47))
+
+
+@kernel
+def hash_words(
+    data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """The hash of each word data[begins[i]:ends[i]]."""
+    hashes = np.empty(len(begins), np.uint64)
+    for i in range(len(begins)):
+        hashes[i] = hash_word(data, begins[i], ends[i])
+    return hashes
