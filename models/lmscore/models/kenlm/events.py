@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lmscore.models.kenlm.search import Queries
 from lmscore.models.kenlm.word_hashes import UNK_ID
 from lmscore.models.language_model import BatchScores, Texts, TokenArrays
-from lmscore.models.ngram.compiled import kernel
-from lmscore.models.ngram.words import is_separator, skip_separators
+from lmscore.models.ngram.compiled import ZERO, i64, inline, kernel, load_u64, trailing_zeros, u64
+from lmscore.models.ngram.words import control_flags, is_separator, skip_separators
 
 NATS = math.log(10)  # in a unit of log10
 NO_TOKEN = -1
@@ -63,13 +63,27 @@ def split_words(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Words:
         position = skip_separators(data, offsets[i], end)
         while position < end:
             words.begins[found] = position
-            while position < end and not is_separator(data[position]):
-                position += 1
+            position = _word_end(data, position, end)
             words.ends[found] = position
             found += 1
             position = skip_separators(data, position, end)
     words.offsets[texts] = found
     return Words(words.offsets, words.begins[:found], words.ends[:found])
+
+
+@inline
+def _word_end(data: NDArray[np.uint8], position: int, end: int) -> int:
+    """The next position of a separator, or end."""
+    while position < end:
+        if position + 8 <= len(data):
+            flags = control_flags(load_u64(data, position))
+            position += 8 if flags == ZERO else i64(trailing_zeros(flags) >> u64(3))
+            if flags == ZERO:
+                continue
+        if position >= end or is_separator(data[position]):
+            break
+        position += 1
+    return min(position, end)
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import ZERO, inline, kernel, load_u64, u64
+from lmscore.models.ngram.compiled import ONE, ZERO, inline, kernel, load_u64, u64
 
 _MULTIPLIER: Any = np.uint64(0xC6A4A7935BD1E995)
 
@@ -23,12 +23,20 @@ def hash_word(data: NDArray[np.uint8], begin: int, end: int) -> Any:
         hashed = (hashed ^ part) * _MULTIPLIER
         at += 8
     if at < end:
-        tail = ZERO
-        for i in range(end - 1, at - 1, -1):
-            tail = (tail << u64(8)) | u64(data[i])
-        hashed = (hashed ^ tail) * _MULTIPLIER
+        hashed = (hashed ^ _load_tail(data, at, end)) * _MULTIPLIER
     hashed = (hashed ^ (hashed >> u64(47))) * _MULTIPLIER
     return hashed ^ (hashed >> u64(47))
+
+
+@inline
+def _load_tail(data: NDArray[np.uint8], begin: int, end: int) -> Any:
+    """Fewer than eight bytes as a little-endian number."""
+    if begin + 8 <= len(data):
+        return load_u64(data, begin) & ((ONE << u64(8 * (end - begin))) - ONE)
+    tail = ZERO
+    for i in range(begin, end):
+        tail |= u64(data[i]) << u64(8 * (i - begin))
+    return tail
 
 
 @kernel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm.interpolation import next_pivot
 from lmscore.models.kenlm.search import Matches, Queries
 from lmscore.models.kenlm.trie_layout import UNIGRAM_BYTES, TrieTables
-from lmscore.models.ngram.compiled import ONE, ZERO, i64, inline, kernel, load_u64, u64
+from lmscore.models.ngram.compiled import ONE, ZERO, i64, inline, kernel, load_u64, prefetch, u64
 
+_BLOCK = 32
 _SIGN: Any = np.uint64(1 << 31)
 
 
@@ -26,29 +27,86 @@ def check_ends(tables: TrieTables, unigrams: int, path: Path) -> None:
             raise ModelFormatError(path, problem)
 
 
+class _Block(NamedTuple):
+    """The queries of a block that longer n-grams may answer, and where their children are."""
+
+    queries: NDArray[np.int64]
+    begins: NDArray[np.int64]  # records of the next level
+    ends: NDArray[np.int64]
+
+
 @kernel
 def look_up(tables: TrieTables, queries: Queries, matches: Matches) -> None:
-    """Answer queries, one after the other."""
-    top = len(tables.levels)
-    for i in range(len(queries.words)):
+    """Answer queries, a block of them at a time and level by level.
+
+    What a level's searches look at first is asked of the memory for the whole block at once.
+    """
+    room = np.empty((3, _BLOCK), np.int64)
+    block = _Block(room[0], room[1], room[2])
+    for begin in range(0, len(queries.words), _BLOCK):
+        end = min(begin + _BLOCK, len(queries.words))
+        remaining = _take_unigrams(tables, queries, matches, block, begin, end)
+        for k in range(1, len(tables.levels) + 1):
+            _ask(tables, queries, block, k, remaining)
+            remaining = _take_level(tables, queries, matches, block, k, remaining)
+
+
+@inline
+def _take_unigrams(
+    tables: TrieTables, queries: Queries, matches: Matches, block: _Block, begin: int, end: int
+) -> int:
+    """Answer with unigrams; collect the queries that bigrams may answer, return how many."""
+    for i in range(begin, end):
+        prefetch(tables.file, tables.unigrams + UNIGRAM_BYTES * i64(queries.words[i]))
+    remaining = 0
+    for i in range(begin, end):
         word = i64(queries.words[i])
         unigram = (tables.unigrams + UNIGRAM_BYTES * word) >> 2
         matches.orders[i] = 1
         matches.log10_probs[i] = tables.floats[unigram]
         matches.log10_backoffs[i, 0] = tables.floats[unigram + 1]
-        begin, end = _unigram_pointer(tables, word), _unigram_pointer(tables, word + 1)
-        for k in range(1, min(queries.lengths[i], top) + 1):
-            level = tables.levels[k - 1]
-            context = queries.contexts[queries.ends[i] - k]
-            record = _find_child(tables, level, begin, end, context)
-            if record < 0:
-                break
-            matches.orders[i] = k + 1
-            matches.log10_probs[i] = _prob(tables, level, record, k == top)
-            if k < top:
-                matches.log10_backoffs[i, k] = _backoff(tables, level, record)
-                begin = _pointer(tables, level, record)
-                end = _pointer(tables, level, record + 1)
+        block.queries[remaining] = i
+        block.begins[remaining] = _unigram_pointer(tables, word)
+        block.ends[remaining] = _unigram_pointer(tables, word + 1)
+        remaining += queries.lengths[i] > 0 and block.begins[remaining] < block.ends[remaining]
+    return remaining
+
+
+@inline
+def _ask(tables: TrieTables, queries: Queries, block: _Block, k: int, remaining: int) -> None:
+    """Ask the memory for the record where each search will begin."""
+    level = tables.levels[k - 1]
+    for a in range(remaining):
+        i = block.queries[a]
+        word = u64(queries.contexts[queries.ends[i] - k])
+        width = block.ends[a] - block.begins[a]
+        record = block.begins[a] + next_pivot(0, word, _word_mask(tables), width)
+        prefetch(tables.file, (level["begin"] + record * level["record_bits"]) >> 3)
+
+
+@inline
+def _take_level(
+    tables: TrieTables, queries: Queries, matches: Matches, block: _Block, k: int, remaining: int
+) -> int:
+    """Answer with n-grams of k words of context where they exist; keep what may be longer."""
+    level = tables.levels[k - 1]
+    top = k == len(tables.levels)
+    kept = 0
+    for a in range(remaining):
+        i = block.queries[a]
+        word = u64(queries.contexts[queries.ends[i] - k])
+        record = _find_child(tables, level, block.begins[a], block.ends[a], word)
+        if record < 0:
+            continue
+        matches.orders[i] = k + 1
+        matches.log10_probs[i] = _prob(tables, level, record, top)
+        if not top:
+            matches.log10_backoffs[i, k] = _backoff(tables, level, record)
+            block.queries[kept] = i
+            block.begins[kept] = _pointer(tables, level, record)
+            block.ends[kept] = _pointer(tables, level, record + 1)
+            kept += queries.lengths[i] > k and block.begins[kept] < block.ends[kept]
+    return kept
 
 
 @kernel
@@ -100,11 +158,10 @@ def _last_not_above(integers: NDArray[np.uint64], begin: int, size: int, limit: 
 
 
 @inline
-def _find_child(tables: TrieTables, level: Any, begin: int, end: int, word: int) -> int:
+def _find_child(tables: TrieTables, level: Any, begin: int, end: int, key: Any) -> int:
     """The record of a word among a level's records from begin to end, or -1."""
-    key = u64(word)
     before, after = begin - 1, end
-    word_before, word_after = ZERO, (ONE << u64(tables.word_bits)) - ONE
+    word_before, word_after = ZERO, _word_mask(tables)
     step = 0
     while after - before > 1:
         width = after - before - 1
@@ -119,6 +176,11 @@ def _find_child(tables: TrieTables, level: Any, begin: int, end: int, word: int)
             return record
         step += 1
     return -1
+
+
+@inline
+def _word_mask(tables: TrieTables) -> Any:
+    return (ONE << u64(tables.word_bits)) - ONE
 
 
 @inline

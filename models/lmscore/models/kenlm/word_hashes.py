@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmscore.models.errors import ModelFormatError
-from lmscore.models.kenlm.hash_table import KEY_UNITS, HashTable, find, home, take_buckets
+from lmscore.models.kenlm.hash_table import KEY_BYTES, HashTable, find, home, take_buckets
 from lmscore.models.kenlm.header import Header, Kind
 from lmscore.models.kenlm.interpolation import next_pivot
 from lmscore.models.kenlm.sections import Sections
 from lmscore.models.ngram.compiled import ZERO, i64, inline, kernel, prefetch, u64
 
 UNK_ID = 0
-_BUCKET_UNITS = KEY_UNITS + 1  # hash, id
+_BUCKET_BYTES = KEY_BYTES + 4  # hash, id
 _BLOCK = 32  # words whose look-ups wait for memory together
 
 
@@ -28,6 +28,7 @@ class HashedWords(NamedTuple):
     """The vocabulary of a probing file."""
 
     size: int  # words, ``<unk>`` included
+    numbers: NDArray[np.uint32]  # the file
     table: HashTable
 
 
@@ -65,11 +66,11 @@ def _read_table(sections: Sections, header: Header) -> HashedWords:
         problem = f"{size} words in the vocabulary, but {header.counts[0]} unigrams"
         raise ModelFormatError(sections.path, problem)
     begin, buckets = take_buckets(
-        sections, "words", header.counts[0], header.probing_multiplier, _BUCKET_UNITS
+        sections, "words", header.counts[0], header.probing_multiplier, _BUCKET_BYTES
     )
-    units = sections.file[: sections.position].view(np.uint32)
-    end = begin + buckets * _BUCKET_UNITS
-    return HashedWords(size, HashTable(units, begin, end, _BUCKET_UNITS, np.uint64(buckets)))
+    file = sections.file[: sections.position]
+    table = HashTable(file, begin, _BUCKET_BYTES, np.uint64(buckets))
+    return HashedWords(size, file.view(np.uint32), table)
 
 
 def _read_sorted(sections: Sections, header: Header) -> SortedWords:
@@ -90,10 +91,10 @@ def _find_in_table(words: HashedWords, hashes: NDArray[np.uint64], ids: NDArray[
         end = min(begin + _BLOCK, len(hashes))
         for i in range(begin, end):
             homes[i - begin] = home(table, hashes[i])
-            prefetch(table.units, homes[i - begin])
+            prefetch(table.file, homes[i - begin])
         for i in range(begin, end):
             at = find(table, hashes[i], homes[i - begin])
-            word = i64(table.units[at + KEY_UNITS]) if at >= 0 else UNK_ID
+            word = i64(words.numbers[(at + KEY_BYTES) >> 2]) if at >= 0 else UNK_ID
             ids[i] = word if word < words.size else UNK_ID  # else the file is damaged
 
 
