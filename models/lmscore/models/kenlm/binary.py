@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,7 +11,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.errors import ModelFormatError, ModelNotFoundError
+from lmscore.models.compression import open_model_file
+from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm import probing, trie, trie_layout
 from lmscore.models.kenlm.header import Header, Kind
 from lmscore.models.kenlm.search import Matches, Queries
@@ -30,11 +33,12 @@ class KenlmBinary:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map and check a file.
+        """Map and check a file; raises ModelNotFoundError or ModelFormatError."""
+        return cls.read(_map(path), path)
 
-        Raises ModelNotFoundError, or ModelFormatError saying what is wrong with it.
-        """
-        file = _map(path)
+    @classmethod
+    def read(cls, file: NDArray[np.uint8], path: Path) -> Self:
+        """Check a file's bytes and locate its parts; path is for ModelFormatError."""
         header = Header.read(file, path)
         sections = Sections(file, path, header.size)
         hashes = read_word_hashes(sections, header)
@@ -61,8 +65,8 @@ class KenlmBinary:
 
 
 def _map(path: Path) -> NDArray[np.uint8]:
-    if not path.is_file():
-        raise ModelNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise ModelFormatError(path, "the file is empty")
-    return np.asarray(np.memmap(path, np.uint8, "r"))
+    with open_model_file(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ModelFormatError(path, "the file is empty")
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, np.uint8)

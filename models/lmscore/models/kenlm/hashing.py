@@ -12,8 +12,28 @@ from lmscore.models.ngram.compiled import ONE, ZERO, inline, kernel, load_u64, u
 _MULTIPLIER: Any = np.uint64(0xC6A4A7935BD1E995)
 
 
+def hash_words(
+    data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """The hash of each word data[begins[i]:ends[i]]."""
+    hashes = np.empty(len(begins), np.uint64)
+    _hash_words(data, begins, ends, hashes)
+    return hashes
+
+
+@kernel
+def _hash_words(
+    data: NDArray[np.uint8],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+) -> None:
+    for i in range(len(hashes)):
+        hashes[i] = _hash_word(data, begins[i], ends[i])
+
+
 @inline
-def hash_word(data: NDArray[np.uint8], begin: int, end: int) -> Any:
+def _hash_word(data: NDArray[np.uint8], begin: int, end: int) -> Any:
     """The hash of data[begin:end] with seed 0."""
     hashed = u64(end - begin) * _MULTIPLIER
     at = begin
@@ -37,14 +57,3 @@ def _load_tail(data: NDArray[np.uint8], begin: int, end: int) -> Any:
     for i in range(begin, end):
         tail |= u64(data[i]) << u64(8 * (i - begin))
     return tail
-
-
-@kernel
-def hash_words(
-    data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.uint64]:
-    """The hash of each word data[begins[i]:ends[i]]."""
-    hashes = np.empty(len(begins), np.uint64)
-    for i in range(len(begins)):
-        hashes[i] = hash_word(data, begins[i], ends[i])
-    return hashes

@@ -79,7 +79,7 @@ class Header:
         """Read and check a header; raises ModelFormatError naming what cannot be read."""
         _check_identity(file[:_PARAMETERS_AT].tobytes(), path)
         if len(file) < _COUNTS_AT:
-            raise ModelFormatError(path, "the file ends within its header")
+            raise ModelFormatError(path, "the file ends within its KenLM header")
         parameters = file[_PARAMETERS_AT:_COUNTS_AT].tobytes()
         order, multiplier, kind, has_words, version = _PARAMETERS.unpack(parameters)
         # Padding is zero in every file; other bytes there mean that the header is damaged.
@@ -107,14 +107,17 @@ def _identity_problem(identity: bytes, expected_text: bytes) -> str:
     if not identity.startswith(MAGIC[: len(identity)]):
         return "not a KenLM binary: it does not begin with KenLM's magic text"
     if len(identity) < _PARAMETERS_AT:
-        return "the file ends within its header"
+        return "the file ends within its KenLM header"
     if not identity.startswith(expected_text):
         version = identity[len(_BEFORE_VERSION) : _TEST_VALUES_AT].split(b"\n")[0]
         return (
             f"KenLM binary of version {version.decode('ascii', 'replace')!r}, "
             f"but only version {FORMAT_VERSION} can be read"
         )
-    test_values = identity[_TEST_VALUES_AT:]
+    return _test_value_problem(identity[_TEST_VALUES_AT:])
+
+
+def _test_value_problem(test_values: bytes) -> str:
     if test_values == _BIG_ENDIAN_TEST_VALUES:
         return "KenLM binary from a big-endian machine; rebuild it from its ARPA file"
     if test_values.startswith(_TEST_VALUES_32_BIT):
@@ -143,7 +146,7 @@ def _check_parameters(
 def _read_counts(file: NDArray[np.uint8], order: int, path: Path) -> tuple[int, ...]:
     end = _size(order)
     if len(file) < end:
-        raise ModelFormatError(path, "the file ends within its header")
+        raise ModelFormatError(path, "the file ends within its KenLM header")
     counts = struct.unpack(f"<{order}Q", file[_COUNTS_AT : _COUNTS_AT + 8 * order].tobytes())
     if file[_COUNTS_AT + 8 * order : end].any():
         raise ModelFormatError(path, "the padding of the header is not zero")

@@ -21,4 +21,5 @@ def next_pivot(step: int, offset: Any, span: Any, width: int) -> int:
     if span >> u64(32):
         offset, span = offset >> u64(32), span >> u64(32)
     guess = (offset * u64(width)) // (span + ONE)
-    return min(i64(guess & u64(0x7FFFFFFFFFFFFFFF)), width - 1)
+    pivot: int = min(i64(guess & u64(0x7FFFFFFFFFFFFFFF)), width - 1)
+    return pivot

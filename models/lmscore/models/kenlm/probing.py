@@ -61,11 +61,16 @@ def read_tables(sections: Sections, header: Header) -> ProbingTables:
     return ProbingTables(file, file.view(np.float32), unigrams, begins, buckets)
 
 
-@kernel
 def look_up(tables: ProbingTables, queries: Queries, matches: Matches) -> None:
+    """Answer queries."""
+    shape = (_AHEAD, len(tables.begins))
+    asked = _Asked(np.empty(shape, np.uint64), np.empty(shape, np.int64))
+    _look_up(tables, queries, asked, matches)
+
+
+@kernel
+def _look_up(tables: ProbingTables, queries: Queries, asked: _Asked, matches: Matches) -> None:
     """Answer queries; while one is answered, the memory fetches what the next ones look at."""
-    longer = len(tables.begins)
-    asked = _Asked(np.empty((_AHEAD, longer), np.uint64), np.empty((_AHEAD, longer), np.int64))
     n = len(queries.words)
     for i in range(min(_AHEAD, n)):
         _ask(tables, queries, asked, i)

@@ -13,8 +13,8 @@ from lmscore.models.ngram.compiled import kernel
 class Queries(NamedTuple):
     """Words, each after the context contexts[end - length:end]."""
 
-    words: NDArray[np.int32]  # (n,)
-    contexts: NDArray[np.int32]
+    words: NDArray[np.uint32]  # (n,)
+    contexts: NDArray[np.uint32]
     ends: NDArray[np.int64]  # (n,)
     lengths: NDArray[np.int64]  # (n,) at most order - 1
 

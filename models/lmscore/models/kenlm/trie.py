@@ -20,7 +20,9 @@ _SIGN: Any = np.uint64(1 << 31)
 
 def check_ends(tables: TrieTables, unigrams: int, path: Path) -> None:
     """Raise ModelFormatError unless each level's last pointer is the end of the next level."""
-    ends, counts = _level_ends(tables, unigrams), tables.levels["count"]
+    counts = tables.levels["count"]
+    ends = np.empty_like(counts)
+    _read_level_ends(tables, unigrams, ends)
     for length, (end, count) in enumerate(zip(ends, counts, strict=True), start=2):
         if end != count:
             problem = f"the {length}-grams end at {end} by their pointers, at {count} by the header"
@@ -35,14 +37,18 @@ class _Block(NamedTuple):
     ends: NDArray[np.int64]
 
 
-@kernel
 def look_up(tables: TrieTables, queries: Queries, matches: Matches) -> None:
+    """Answer queries."""
+    block = _Block(*np.empty((3, _BLOCK), np.int64))
+    _look_up(tables, queries, block, matches)
+
+
+@kernel
+def _look_up(tables: TrieTables, queries: Queries, block: _Block, matches: Matches) -> None:
     """Answer queries, a block of them at a time and level by level.
 
     What a level's searches look at first is asked of the memory for the whole block at once.
     """
-    room = np.empty((3, _BLOCK), np.int64)
-    block = _Block(room[0], room[1], room[2])
     for begin in range(0, len(queries.words), _BLOCK):
         end = min(begin + _BLOCK, len(queries.words))
         remaining = _take_unigrams(tables, queries, matches, block, begin, end)
@@ -110,13 +116,11 @@ def _take_level(
 
 
 @kernel
-def _level_ends(tables: TrieTables, unigrams: int) -> NDArray[np.int64]:
-    ends = np.empty(len(tables.levels), np.int64)
+def _read_level_ends(tables: TrieTables, unigrams: int, ends: NDArray[np.int64]) -> None:
     ends[0] = _unigram_pointer(tables, unigrams)
     for i in range(len(tables.levels) - 1):
         level = tables.levels[i]
         ends[i + 1] = _pointer(tables, level, level["count"])
-    return ends
 
 
 @inline
@@ -129,7 +133,8 @@ def _read_bits(file: NDArray[np.uint8], bit: int, count: int) -> Any:
 @inline
 def _unigram_pointer(tables: TrieTables, word: int) -> int:
     pointer = tables.integers[(tables.unigrams + UNIGRAM_BYTES * word + 8) >> 3]
-    return i64(min(pointer, u64(tables.levels[0]["count"])))
+    bounded: int = i64(min(pointer, u64(tables.levels[0]["count"])))
+    return bounded
 
 
 @inline
@@ -141,7 +146,8 @@ def _pointer(tables: TrieTables, level: Any, record: int) -> int:
     if level["array_size"]:
         high = _last_not_above(tables.integers, level["array"], level["array_size"], record)
         pointer |= u64(high) << u64(kept)
-    return i64(min(pointer, u64(level["children"])))
+    bounded: int = i64(min(pointer, u64(level["children"])))
+    return bounded
 
 
 @inline

@@ -57,7 +57,7 @@ class KenlmVocabulary:
 
     def ids(
         self, data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> NDArray[np.int32]:
+    ) -> NDArray[np.uint32]:
         """The id of each word data[begins[i]:ends[i]], as id() gives it."""
         ids = find_ids(self._hashes, hash_words(data, begins, ends))
         ids[ids == self.bos_id] = UNK_ID
@@ -69,12 +69,14 @@ class KenlmVocabulary:
 
     def tokens(self, token_ids: Sequence[int]) -> list[str]:
         """The texts of many tokens; raises CapabilityError if the file stores no words."""
-        stored, ends = self.stored_words(), self._word_ends
+        stored, ends = self.require_words(), self._word_ends
+        if len(token_ids) and not 0 <= min(token_ids) <= max(token_ids) < len(self):
+            raise IndexError("a token id that is not of this vocabulary")
         return [
-            bytes(stored[ends[i] : ends[i + 1] - 1]).decode("utf-8", "replace") for i in token_ids
+            stored[ends[i] : ends[i + 1] - 1].tobytes().decode(errors="replace") for i in token_ids
         ]
 
-    def stored_words(self) -> NDArray[np.uint8]:
+    def require_words(self) -> NDArray[np.uint8]:
         """The bytes of all words; raises CapabilityError if the file stores none."""
         if self._stored is None:
             raise CapabilityError(
@@ -86,7 +88,7 @@ class KenlmVocabulary:
     @cached_property
     def _word_ends(self) -> NDArray[np.int64]:
         """Where each word begins, and the last one ends, NULs included: (words + 1,)."""
-        nuls = np.flatnonzero(self.stored_words() == _NUL)
+        nuls = np.flatnonzero(self.require_words() == _NUL)
         return np.concatenate(([0], nuls + 1))
 
     def _find(self, token: str) -> int:

@@ -46,11 +46,11 @@ def read_word_hashes(sections: Sections, header: Header) -> HashedWords | Sorted
     return _read_sorted(sections, header)
 
 
-def find_ids(words: HashedWords | SortedWords, hashes: NDArray[np.uint64]) -> NDArray[np.int32]:
+def find_ids(words: HashedWords | SortedWords, hashes: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """The id of each word by its hash; UNK_ID for a word that is not there."""
-    ids = np.empty(len(hashes), np.int32)
+    ids = np.empty(len(hashes), np.uint32)
     if isinstance(words, HashedWords):
-        _find_in_table(words, hashes, ids)
+        _find_in_table(words, hashes, np.empty(_BLOCK, np.int64), ids)
     else:
         _find_in_sorted(words, hashes, ids)
     return ids
@@ -84,9 +84,13 @@ def _read_sorted(sections: Sections, header: Header) -> SortedWords:
 
 
 @kernel
-def _find_in_table(words: HashedWords, hashes: NDArray[np.uint64], ids: NDArray[np.int32]) -> None:
+def _find_in_table(
+    words: HashedWords,
+    hashes: NDArray[np.uint64],
+    homes: NDArray[np.int64],  # room for those of a block
+    ids: NDArray[np.uint32],
+) -> None:
     table = words.table
-    homes = np.empty(_BLOCK, np.int64)
     for begin in range(0, len(hashes), _BLOCK):
         end = min(begin + _BLOCK, len(hashes))
         for i in range(begin, end):
@@ -99,7 +103,9 @@ def _find_in_table(words: HashedWords, hashes: NDArray[np.uint64], ids: NDArray[
 
 
 @kernel
-def _find_in_sorted(words: SortedWords, hashes: NDArray[np.uint64], ids: NDArray[np.int32]) -> None:
+def _find_in_sorted(
+    words: SortedWords, hashes: NDArray[np.uint64], ids: NDArray[np.uint32]
+) -> None:
     for i in range(len(hashes)):
         ids[i] = _rank(words.hashes, hashes[i]) + 1
 
