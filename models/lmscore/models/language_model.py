@@ -168,6 +168,24 @@ class LanguageModel(ABC, Generic[State]):
         """N states before any token: after ``<s>`` if bos, else without any context."""
 
     @abstractmethod
+    def gather(self, states: State, indices: NDArray[np.int64]) -> State:
+        """The states at some indices, which may repeat: (indices,)."""
+
+    @abstractmethod
+    def read(self, texts: Texts, *, bos: bool = True) -> State:
+        """The states after texts, ``<s>`` before them if bos: (texts,)."""
+
+    def states_before(self, batch: ScoreBatch) -> State:
+        """The states in which the items of a batch begin, contexts read: (items,)."""
+        count = len(batch.items)
+        if batch.contexts is None:
+            return self.initial_state(count, bos=batch.bos)
+        states = self.read(batch.contexts, bos=batch.bos)
+        if len(batch.contexts) == count:
+            return states
+        return self.gather(states, np.zeros(count, np.int64))
+
+    @abstractmethod
     def advance(self, states: State, token_ids: NDArray[np.int64]) -> State:
         """The states after one more token each; token_ids: (n,)."""
 

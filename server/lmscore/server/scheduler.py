@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
+from lmscore.models.distribution import Distributions, EventDetails, event_details, predict
+from lmscore.models.errors import CapabilityError, ModelFormatError
 from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
     ScoreBatch,
     Texts,
+    TokenArrays,
     TokenizedTexts,
 )
-from lmscore.server.errors import OverloadedError
+from lmscore.server.errors import CorruptModelError, OverloadedError, UnsupportedError
 
 _RETRY_AFTER_SECONDS = 0.1  # a full queue of n-gram work is gone in less
 
@@ -39,6 +43,22 @@ class Scheduler:
             size += batch.contexts.offsets[-1]
         return await self._submit(int(size), model.score, batch)
 
+    async def details(
+        self, model: LanguageModel[Any], batch: ScoreBatch, events: TokenArrays, k: int
+    ) -> EventDetails:
+        """What a model expected in the place of each event.
+
+        Raises OverloadedError, or UnsupportedError for a model that can only score.
+        """
+        return await self._submit(len(events.token_ids), event_details, model, batch, events, k)
+
+    async def predict(
+        self, model: LanguageModel[Any], prompts: Texts, k: int, *, bos: bool
+    ) -> Distributions:
+        """What may follow each prompt; raises as details does."""
+        work = partial(predict, model, prompts, k, bos=bos)
+        return await self._submit(int(prompts.offsets[-1]), work)
+
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; OverloadedError if too much is waiting already."""
         return await self._submit(int(texts.offsets[-1]), model.tokenize, texts)
@@ -56,7 +76,12 @@ class Scheduler:
         # back, and its memory is in use until then.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, size))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except CapabilityError as error:
+            raise UnsupportedError(str(error)) from None
+        except ModelFormatError as error:
+            raise CorruptModelError(str(error)) from None
 
     def _release(self, size: int) -> None:
         self._queued_bytes -= size

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from lmscore.server.convert import models, rescore, score, tokenize
+from lmscore.server.convert import models, predict, rescore, score, tokenize
 from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
 from lmscore.server.repository import ModelRepository
@@ -21,7 +21,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
-    """Score, ScoreStream, Rescore and Tokenize over the models of a repository."""
+    """Score, ScoreStream, Rescore, Predict and Tokenize over the models of a repository."""
 
     def __init__(
         self,
@@ -68,6 +68,15 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         scores = await self._scheduler.score(served.model, work.batch)
         return rescore.rescore_response(served, request, work, scores)
 
+    async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
+        """Tell what may follow each prompt."""
+        served = self._repository.find(*selector(request.model))
+        work = predict.predict_work(request, self._limits)
+        distributions = await self._scheduler.predict(
+            served.model, work.prompts, work.top_k, bos=work.bos
+        )
+        return predict.predict_response(served, work, distributions)
+
     async def Tokenize(
         self,
         request: wire.TokenizeRequest,
@@ -83,7 +92,12 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         served = self._repository.find(*selector(request.model))
         work = score.score_work(request, self._limits, served.model.vocabulary)
         scores = await self._scheduler.score(served.model, work.batch)
-        return score.score_response(served, work, scores)
+        details = None
+        if work.alternatives is not None and scores.tokens is not None:
+            details = await self._scheduler.details(
+                served.model, work.batch, scores.tokens, work.alternatives
+            )
+        return score.score_response(served, work, scores, details)
 
     async def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
         while True:

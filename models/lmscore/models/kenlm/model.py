@@ -75,6 +75,23 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
             states[:, -1] = self._bos
         return states
 
+    def gather(self, states: NDArray[np.uint32], indices: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The states at some indices."""
+        return states[indices]
+
+    def read(self, texts: Texts, *, bos: bool = True) -> NDArray[np.uint32]:
+        """The states after texts: their last words."""
+        words = split_words(texts)
+        ids = self._ids(texts, words)
+        states = self.initial_state(len(texts), bos=False)
+        begins, ends = words.offsets[:-1], words.offsets[1:]
+        for column in range(self._order - 1):
+            place = ends - (self._order - 1 - column)  # of the word that belongs there
+            states[place >= begins, column] = ids[place[place >= begins]]
+            if bos:
+                states[place == begins - 1, column] = self._bos
+        return states
+
     def advance(
         self, states: NDArray[np.uint32], token_ids: NDArray[np.int64]
     ) -> NDArray[np.uint32]:
