@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,9 @@ class LanguageModel(ABC, Generic[State]):
 
     Methods are pure and may be called from several threads at once.
     """
+
+    quick_bytes: ClassVar[int] = 0
+    """A batch of no more than so many bytes of text is scored sooner than handed to a thread."""
 
     @property
     @abstractmethod

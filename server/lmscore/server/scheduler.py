@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,10 +39,13 @@ class Scheduler:
 
     async def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> BatchScores:
         """Score a batch; OverloadedError if too much is waiting already."""
-        size = batch.items.offsets[-1]
+        size = int(batch.items.offsets[-1])
         if batch.contexts is not None:
-            size += batch.contexts.offsets[-1]
-        return await self._submit(int(size), model.score, batch)
+            size += int(batch.contexts.offsets[-1])
+        if isinstance(batch.items, Texts) and size <= model.quick_bytes:
+            with _told_to_callers():
+                return model.score(batch)  # a thread would take longer to wake up
+        return await self._submit(size, model.score, batch)
 
     async def details(
         self, model: LanguageModel[Any], batch: ScoreBatch, events: TokenArrays, k: int
@@ -76,12 +80,19 @@ class Scheduler:
         # back, and its memory is in use until then.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, size))
-        try:
+        with _told_to_callers():
             return await asyncio.wrap_future(future)
-        except CapabilityError as error:
-            raise UnsupportedError(str(error)) from None
-        except ModelFormatError as error:
-            raise CorruptModelError(str(error)) from None
 
     def _release(self, size: int) -> None:
         self._queued_bytes -= size
+
+
+@contextmanager
+def _told_to_callers() -> Iterator[None]:
+    """Turn what a model says it cannot do into errors with a status."""
+    try:
+        yield
+    except CapabilityError as error:
+        raise UnsupportedError(str(error)) from None
+    except ModelFormatError as error:
+        raise CorruptModelError(str(error)) from None

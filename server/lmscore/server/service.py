@@ -50,16 +50,22 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         places = asyncio.Semaphore(self._max_stream_requests)
         writing = asyncio.Lock()
 
-        async def answer(request: wire.ScoreStreamRequest) -> None:
-            response = await self._stream_answer(request)
+        async def write(response: wire.ScoreStreamResponse) -> None:
             async with writing:
                 await context.write(response)
             places.release()
 
+        async def answer(request: wire.ScoreStreamRequest) -> None:
+            await write(await self._stream_answer(request))
+
         async with asyncio.TaskGroup() as answers:
             async for request in requests:
                 await places.acquire()
-                answers.create_task(answer(request))
+                if self._is_quick(request.score):
+                    # Scored here and now; the next request is read while the answer is written.
+                    answers.create_task(write(await self._stream_answer(request)))
+                else:
+                    answers.create_task(answer(request))
 
     async def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
         """Score all hypotheses in one batch and rank every list."""
@@ -98,6 +104,13 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 served.model, work.batch, scores.tokens, work.alternatives
             )
         return score.score_response(served, work, scores, details)
+
+    def _is_quick(self, request: wire.ScoreRequest) -> bool:
+        try:
+            served = self._repository.find(*selector(request.model))
+        except ServiceError:
+            return True
+        return request.ByteSize() <= served.model.quick_bytes
 
     async def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
         while True:
