@@ -63,9 +63,9 @@ def _compile(function: Function, **options: bool) -> Function:
 
 @functools.cache
 def _sources_digest() -> str:
-    """A digest of all files with compiled code, which lie beside this one."""
+    """A digest of all files of the package: any may hold what is compiled into another."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
