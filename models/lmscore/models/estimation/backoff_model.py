@@ -18,7 +18,7 @@ from lmscore.models.estimation.ngram_counts import NgramCounts, OrderCounts
 from lmscore.models.estimation.threads import even_parts, for_each_part
 from lmscore.models.ngram.compiled import kernel
 
-_NO_MASS = 1e-9
+NO_MASS = 1e-9  # less than that is what rounding leaves
 TOTAL_BITS = 64
 
 
@@ -194,7 +194,7 @@ def _back_off(
                 others -= lower[suffixes[i]]
         if denominator == 0:
             backoff = 1.0
-        elif others < _NO_MASS:  # nothing else can follow
+        elif others < NO_MASS:  # nothing else can follow
             denominator = taken
             backoff = 1.0
         else:

@@ -42,8 +42,6 @@ def count_in_memory(tokens: NDArray[np.uint32], vocabulary_size: int, order: int
     level, groups = _count_words(tokens, vocabulary_size)
     levels = [level]
     for length in range(2, order + 1):
-        if len(level) == 0:  # no sentence is that long
-            break
         level, groups = _count_longer(tokens, vocabulary_size, length, level, groups)
         levels.append(level)
     return levels

@@ -39,6 +39,16 @@ def count_ngrams(
     """The n-grams of a text as count_in_memory takes it; the same, however many tokens at once."""
     if len(tokens) <= tokens_at_once:
         return NgramCounts(count_in_memory(tokens, vocabulary_size, order))
+    return NgramCounts(_count_in_parts(tokens, vocabulary_size, order, tokens_at_once, workspace))
+
+
+def _count_in_parts(
+    tokens: NDArray[np.uint32],
+    vocabulary_size: int,
+    order: int,
+    tokens_at_once: int,
+    workspace: Workspace,
+) -> list[OrderCounts]:
     runs = [_Runs.open(workspace) for _ in range(order + 1)]
     counts = np.zeros(vocabulary_size, np.int64)
     for part in _whole_sentences(tokens, tokens_at_once):
@@ -48,12 +58,13 @@ def count_ngrams(
             runs[n].append(level)
     words = np.arange(vocabulary_size, dtype=np.uint32)
     merged = [OrderCounts(words, np.array([0, vocabulary_size]), np.zeros_like(words), counts)]
-    starts, numbers = np.zeros(len(runs[2].sizes), np.int64), words  # a word is its own number
+    starts = np.zeros(len(runs[-1].sizes), np.int64)
+    numbers = words  # a word is its own number
     for n in range(2, order + 1):
         level, numbers_of_runs = _merge(runs[n], starts, numbers, len(merged[-1]), workspace)
         starts, numbers = runs[n].starts, numbers_of_runs
         merged.append(level)
-    return NgramCounts(merged)
+    return merged
 
 
 @dataclass(slots=True)
