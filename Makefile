@@ -58,6 +58,8 @@ peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev]'
+	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
+	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run
 	@touch $@
 
 clean:  ## Remove what the verbs made

@@ -59,7 +59,10 @@ def _address_when_ready(process: subprocess.Popen[str]) -> str:
 def run(address: str, *arguments: str, text: str | None = None, exit_code: int = 0) -> None:
     """Run an lmscore command against the server, shown as one would type it."""
     shown = f"$ lmscore {shlex.join(arguments)}"
-    print(shown if text is None else f"$ printf {shlex.quote(text)} | {shown[2:]}", flush=True)
+    if text is not None:
+        typed = text.replace("\n", "\\n")
+        shown = f"$ printf {shlex.quote(typed)} | {shown[2:]}"
+    print(shown, flush=True)
     done = subprocess.run(
         [PROGRAMS / "lmscore", *arguments],
         env={**os.environ, "LMSCORE_ADDRESS": address},

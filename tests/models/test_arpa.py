@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.conftest import TINY_ARPA
-from tests.models.backoff import random_backoff
 
 from lmscore.models.errors import ModelFormatError, ModelFormatWarning, ModelNotFoundError
 from lmscore.models.language_model import ScoreBatch, Texts
@@ -26,6 +24,8 @@ from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.ngram import line_reader
 from lmscore.models.ngram.arpa import read_arpa
 from lmscore.models.ngram.arpa_rows import exact_float32
+from tests.conftest import TINY_ARPA
+from tests.models.backoff import random_backoff
 
 Compress = Callable[[bytes], bytes]
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts
 
 from lmscore.models.errors import TokenIdError
 from lmscore.models.language_model import BatchScores, ScoreBatch, Texts, TokenSequences
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.model import NgramModel
+from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts
 
 LN10 = math.log(10)
 Save = Callable[[Backoff], NgramModel]

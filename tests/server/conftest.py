@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.server.harness import Connection, ServerProcess, running, server_command, settings_for
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.server.harness import ServerProcess
 
 BUF = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
@@ -20,9 +21,10 @@ pytestmark = pytest.mark.skipif(BUF is None, reason="buf is not installed")
 
 def buf_curl(server: ServerProcess, method: str, message: object) -> dict[str, Any]:
     """What `buf curl` prints for a call: the answer, or the error."""
+    url = f"http://{server.address}/lmscore.v1.{method}"
+    plain_grpc = ("--protocol", "grpc", "--http2-prior-knowledge")
     done = subprocess.run(
-        [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge"]
-        + ["--data", json.dumps(message), f"http://{server.address}/lmscore.v1.{method}"],
+        [str(BUF), "curl", *plain_grpc, "--data", json.dumps(message), url],
         capture_output=True,
         text=True,
         check=False,

@@ -11,11 +11,11 @@ from queue import Queue
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.server.harness import ServerProcess, run_server_command
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+from tests.server.harness import ServerProcess, run_server_command
 
 Start = Callable[..., ServerProcess]
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -6,10 +6,10 @@ import math
 
 import grpc
 import pytest
-from tests.server.harness import Connection, failure_of
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
+from tests.server.harness import Connection, failure_of
 
 TINY = ModelSelector(name="tiny")
 

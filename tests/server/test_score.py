@@ -10,10 +10,10 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.server.harness import Connection, Failure, failure_of, running, settings_for
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
+from tests.server.harness import Connection, Failure, failure_of, running, settings_for
 
 TINY = ModelSelector(name="tiny")
 

@@ -13,7 +13,6 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.server.harness import Connection, failure_of, running, settings_for
 
 from lmscore.models.language_model import BatchScores, ScoreBatch
 from lmscore.models.loading import load_model
@@ -21,6 +20,7 @@ from lmscore.models.ngram.model import NgramModel
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import model_service_pb2
 from lmscore.v1.common_pb2 import ModelSelector
+from tests.server.harness import Connection, failure_of, running, settings_for
 
 TINY = ModelSelector(name="tiny")
 

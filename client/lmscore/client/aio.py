@@ -164,7 +164,7 @@ class AsyncClient:
 
         At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them.
         """
-        calls = deque[grpc.aio.UnaryUnaryCall[Any, RescoreResponse]]()
+        calls: deque[grpc.aio.UnaryUnaryCall[Any, RescoreResponse]] = deque()
 
         async def next_answer() -> Answer[RescoredList]:
             try:

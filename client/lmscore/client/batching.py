@@ -94,6 +94,8 @@ class Window(Generic[AnswerT]):
     """
 
     def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"{size} requests cannot be on their way; at least 1")
         self._size = size
         self._next_id = 0  # of the next request
         self._oldest_id = 0  # of the request whose answer leaves next

@@ -165,7 +165,7 @@ class Client:
 
         At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them.
         """
-        calls = deque[grpc.Future[RescoreResponse]]()
+        calls: deque[grpc.Future[RescoreResponse]] = deque()
 
         def next_answer() -> Answer[RescoredList]:
             try:

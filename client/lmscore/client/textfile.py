@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 STDIN = "-"
@@ -56,10 +57,10 @@ class LineReader:
 
     @property
     def position(self) -> int:
-        """How many of those bytes have been read."""
-        if self._file is None:
-            return 0
-        return (self.size or 0) if self._file.closed else self._file.tell()
+        """How many of those bytes have been read; 0 where the size is not known."""
+        if self._file is None or self.size is None:
+            return 0  # a pipe cannot even tell
+        return self.size if self._file.closed else self._file.tell()
 
     def __iter__(self) -> Iterator[Line]:
         try:
@@ -74,7 +75,7 @@ class LineReader:
         packed = file.peek(2)[:2] == _GZIP_MAGIC
         data = gzip.GzipFile(fileobj=file) if packed else file
         begin = 0  # of the line, in bytes of the text
-        for number in range(1, sys.maxsize):
+        for number in count(1):
             line = data.readline(MAX_LINE_BYTES + 1)
             if not line:
                 return

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 from lmscore.models.compression import open_model_file
-from lmscore.models.errors import ModelFormatError
+from lmscore.models.errors import CapabilityError, ModelFormatError
+from lmscore.models.kenlm.header import MAGIC as KENLM_MAGIC
+from lmscore.models.kenlm.model import KenlmModel
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
 from lmscore.models.ngram.arpa import line_of_entry, read_arpa
 from lmscore.models.ngram.build import DuplicateEntryError
@@ -33,7 +36,8 @@ def load_model(path: Path, progress: Progress | None = None) -> LanguageModel[An
     # Compiled code is loaded now, so that the first request need not wait for it.
     for per_token in (False, True):
         model.score(ScoreBatch(Texts.from_strings([""]), per_token=per_token))
-    model.next_log_probs(model.initial_state(1))
+    with suppress(CapabilityError):  # some models can only score
+        model.next_log_probs(model.initial_state(1))
     return model
 
 
@@ -56,12 +60,12 @@ def _load_arpa(path: Path, progress: Progress | None) -> LanguageModel[Any]:
         ) from None
 
 
-def _refuse_kenlm(path: Path, _progress: Progress | None) -> LanguageModel[Any]:
-    raise ModelFormatError(path, "a KenLM binary file, which cannot be read: give its ARPA file")
+def _load_kenlm(path: Path, _progress: Progress | None) -> LanguageModel[Any]:
+    return KenlmModel.open(path)
 
 
 # First bytes of the files that are not text. Whatever is not here is read as ARPA, whose reader
 # also undoes compression and names what it recognizes but cannot use.
 _LOADERS: dict[bytes, Loader] = {
-    b"mmap lm http://kheafield.com/code": _refuse_kenlm,
+    KENLM_MAGIC: _load_kenlm,
 }

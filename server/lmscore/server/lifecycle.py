@@ -14,8 +14,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from lmscore.models.loading import fingerprint, load_model
 
+from lmscore.models.loading import fingerprint, load_model
 from lmscore.server.convert.items import Limits
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
@@ -43,6 +43,8 @@ class StartError(Exception):
 
 def load(source: ModelSource, version: int = 1) -> ServedModel:
     """Read a model. Raises ModelError."""
+    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
+    log.info("loading model", model=source.name, path=str(source.path))
     started = time.perf_counter()
     model = load_model(source.path)
     served = ServedModel(source.name, version, fingerprint(source.path), model)
@@ -109,6 +111,9 @@ async def build(settings: Settings) -> Server:
             ("grpc.max_send_message_length", settings.max_message_bytes),
             # Two servers on one port would each get some of the calls; an error is better.
             ("grpc.so_reuseport", 0),
+            # Clients keep idle connections alive with pings; gRPC would take them for an attack.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
     repository = ModelRepository()

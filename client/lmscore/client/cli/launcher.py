@@ -1,5 +1,6 @@
 """Entry point of ``lmscore``: says what to install where the command's needs are absent."""
 
+import os
 import sys
 
 _EXTRA = {"click", "jiwer", "rich"}
@@ -7,14 +8,16 @@ _EXTRA = {"click", "jiwer", "rich"}
 
 def main() -> None:
     """Run the command and exit."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log lines would stand among ours
     try:
         from lmscore.client.cli.app import run
 
         sys.exit(run())
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
-        sys.exit(f"lmscore needs {error.name}: pip install lmscore[cli]")
+        sys.exit(f"lmscore needs {missing}: pip install 'lmscore[cli]'")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from lmscore.client.results import ModelInfo
 @json_option
 @connection_options
 def models(as_json: bool, address: str, timeout: float) -> None:
-    r"""List the server's models.
+    """List the server's models.
 
     \b
     Examples:

@@ -95,7 +95,7 @@ def rescore(
     address: str,
     timeout: float,
 ) -> None:
-    r"""Choose the best hypothesis of every n-best list, by the list's score and the model's.
+    """Choose the best hypothesis of every n-best list, by the list's score and the model's.
 
     A hypothesis' total is its score + lm-weight * log-probability (nats) + length-bonus * words
     - oov-penalty * OOV tokens. Writes "id TAB text" for every list, in order. Where the lists

@@ -53,7 +53,7 @@ def score(
     address: str,
     timeout: float,
 ) -> None:
-    r"""Score each line of a file, plain or gzipped, or of standard input.
+    """Score each line of a file, plain or gzipped, or of standard input.
 
     Writes one line a text, in order, separated by tabs: log-probability (nats), perplexity,
     tokens, OOV tokens, text. A line that cannot be scored has "-" in place of its figures. The

@@ -33,7 +33,7 @@ BATCH_TEXTS = 1000
 @json_option
 @connection_options
 def tokenize(source: str, model: str, as_json: bool, address: str, timeout: float) -> None:
-    r"""Split each line of a file, plain or gzipped, or of standard input, into a model's tokens.
+    """Split each line of a file, plain or gzipped, or of standard input, into a model's tokens.
 
     Writes one line a text, in order: the tokens, separated by spaces; "-" for a line that cannot
     be split. With --json also ids, places in UTF-8 bytes, and whether a token is out of

@@ -7,7 +7,8 @@ seen in the context (back-off proper).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from lmscore.models.estimation.lexicon import BOS_ID
 from lmscore.models.estimation.ngram_counts import NgramCounts, OrderCounts
 from lmscore.models.estimation.threads import even_parts, for_each_part
+from lmscore.models.estimation.workspace import Workspace
 from lmscore.models.ngram.compiled import kernel
 
 NO_MASS = 1e-9  # less than that is what rounding leaves
@@ -61,6 +63,7 @@ class Smoothing:
     interpolated: bool = True  # else the rest is only for words not seen in the context
     always_leaves: bool = False  # a context whose n-grams keep all gives up one count of its total
     flat: bool = False  # the rest is spread evenly over all words, not by shorter contexts
+    notes: Mapping[str, object] = field(default_factory=dict)  # what was computed for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,17 @@ class BackoffModel:
 
 
 def estimate(
-    ngrams: NgramCounts, smoothing: Smoothing, cutoffs: tuple[int, ...] = ()
+    ngrams: NgramCounts,
+    smoothing: Smoothing,
+    cutoffs: Sequence[int] = (),
+    workspace: Workspace | None = None,
 ) -> BackoffModel:
-    """The back-off model of a corpus; n-grams of length n that occur cutoffs[n - 1] times or less
-    are left out, and cutoffs never fall.
-    """  # noqa: D205 one sentence
+    """The back-off model of a corpus.
+
+    N-grams of length n that occur cutoffs[n - 1] times or less are left out; the first is 0, and
+    none is below the one before it, so that what begins or ends a longer n-gram stays.
+    """
+    workspace = workspace or Workspace()
     uniform = np.array([1.0 / ngrams.event_types])
     lower = uniform
     model = BackoffModel(ngrams.orders, [], [], [])
@@ -91,7 +100,7 @@ def estimate(
         kept = level.counts > (cutoffs[n - 1] if n <= len(cutoffs) else 0)
         if n == 1:
             kept[BOS_ID] = False
-        probs, backoffs = _estimate_level(level, n, smoothing, kept, lower)
+        probs, backoffs = _estimate_level(level, n, smoothing, kept, lower, workspace)
         if n == 1:
             kept[:] = True
             probs[BOS_ID] = 1.0  # never an event, and written as lmplz writes it
@@ -111,10 +120,11 @@ def _estimate_level(
     smoothing: Smoothing,
     kept: NDArray[np.bool_],
     lower: NDArray[np.float64],
+    workspace: Workspace,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probabilities of the n-grams of length n, and back-off weights of their contexts."""
-    probs = np.empty(len(level))
-    backoffs = np.empty(len(level.begins) - 1)
+    probs = workspace.empty(len(level), np.float64)
+    backoffs = workspace.empty(len(level.begins) - 1, np.float64)
     share = _interpolate if smoothing.interpolated else _back_off
     for_each_part(
         lambda first, last: share(

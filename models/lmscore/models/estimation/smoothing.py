@@ -43,14 +43,14 @@ def additive(ngrams: NgramCounts, inputs: SmoothingInputs) -> Smoothing:
     After one that was not seen, all words are equally likely.
     """
     rule = ShareRule.make(added=inputs.added * ngrams.event_types)
-    return Smoothing(_occurrences(ngrams), [rule] * ngrams.order, flat=True)
+    notes = {"added": inputs.added}
+    return Smoothing(_occurrences(ngrams), [rule] * ngrams.order, flat=True, notes=notes)
 
 
 def katz(ngrams: NgramCounts, _inputs: SmoothingInputs) -> Smoothing:
     """Good-Turing discounts of small counts, and back-off (Katz 1987)."""
     counts = _occurrences(ngrams)
-    rules = _discounting(katz_discounts, counts)
-    return Smoothing(counts, rules, interpolated=False, always_leaves=True)
+    return _discounted(katz_discounts, counts, interpolated=False, always_leaves=True)
 
 
 def witten_bell(ngrams: NgramCounts, _inputs: SmoothingInputs) -> Smoothing:
@@ -61,19 +61,19 @@ def witten_bell(ngrams: NgramCounts, _inputs: SmoothingInputs) -> Smoothing:
 def absolute(ngrams: NgramCounts, _inputs: SmoothingInputs) -> Smoothing:
     """One discount a length, interpolated (Ney, Essen and Kneser 1994)."""
     counts = _occurrences(ngrams)
-    return Smoothing(counts, _discounting(absolute_discount, counts))
+    return _discounted(absolute_discount, counts)
 
 
 def kneser_ney(ngrams: NgramCounts, _inputs: SmoothingInputs) -> Smoothing:
     """One discount a length; shorter n-grams count by what precedes them (Kneser and Ney 1995)."""
     counts = _continuations(ngrams)
-    return Smoothing(counts, _discounting(absolute_discount, counts))
+    return _discounted(absolute_discount, counts)
 
 
 def modified_kneser_ney(ngrams: NgramCounts, _inputs: SmoothingInputs) -> Smoothing:
     """Kneser-Ney with discounts for 1, 2 and more (Chen and Goodman 1998); equal to KenLM's."""
     counts = _continuations(ngrams)
-    return Smoothing(counts, _discounting(modified_discounts, counts))
+    return _discounted(modified_discounts, counts)
 
 
 def jelinek_mercer(ngrams: NgramCounts, inputs: SmoothingInputs) -> Smoothing:
@@ -81,8 +81,9 @@ def jelinek_mercer(ngrams: NgramCounts, inputs: SmoothingInputs) -> Smoothing:
     if inputs.heldout is None:
         raise ValueError("Jelinek-Mercer smoothing is fitted on held-out text")
     counts = _occurrences(ngrams)
-    weights, _ = fit_weights(ngrams.orders, counts, inputs.heldout)
-    return Smoothing(counts, [ShareRule.make(weights=row) for row in weights])
+    weights, likelihoods = fit_weights(ngrams.orders, counts, inputs.heldout)
+    rules = [ShareRule.make(weights=row) for row in weights]
+    return Smoothing(counts, rules, notes={"em_rounds": len(likelihoods)})
 
 
 SMOOTHINGS: dict[str, Callable[[NgramCounts, SmoothingInputs], Smoothing]] = {
@@ -97,10 +98,13 @@ SMOOTHINGS: dict[str, Callable[[NgramCounts, SmoothingInputs], Smoothing]] = {
 }
 
 
-def _discounting(
-    discounts: DiscountFunction, counts: list[NDArray[np.int64]]
-) -> list[ShareRule]:
-    return [ShareRule.make(discounts(n, level)) for n, level in enumerate(counts, 1)]
+def _discounted(
+    discount: DiscountFunction, counts: list[NDArray[np.int64]], **how: bool
+) -> Smoothing:
+    """Smoothing that takes discounts from counts; how: fields of Smoothing."""
+    discounts = [discount(n, level) for n, level in enumerate(counts, 1)]
+    notes = {"discounts": [row[1:].tolist() for row in discounts]}
+    return Smoothing(counts, [ShareRule.make(row) for row in discounts], notes=notes, **how)
 
 
 def _occurrences(ngrams: NgramCounts) -> list[NDArray[np.int64]]:

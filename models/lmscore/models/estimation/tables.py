@@ -7,38 +7,42 @@ from numpy.typing import NDArray
 
 from lmscore.models.estimation.backoff_model import BackoffModel
 from lmscore.models.estimation.threads import even_parts, for_each_part
+from lmscore.models.estimation.workspace import Workspace
 from lmscore.models.ngram.compiled import kernel
 from lmscore.models.ngram.table import NgramTable, OrderTable
 
 
-def to_table(model: BackoffModel, words: list[bytes]) -> NgramTable:
+def to_table(
+    model: BackoffModel, words: list[bytes], workspace: Workspace | None = None
+) -> NgramTable:
     """The n-grams that a model keeps; words are by id."""
+    workspace = workspace or Workspace()
     orders: list[OrderTable] = []
     shorter = np.empty((1, 0), np.uint32)
     for n, level in enumerate(model.levels, 1):
-        ids = np.empty((len(level), n), np.uint32)
+        ids = workspace.empty((len(level), n), np.uint32)
         _spell(shorter, level.begins, level.words, ids)
-        backoffs = model.backoffs[n - 1] if n < model.order else np.ones(len(level))
-        orders.append(_kept_rows(ids, model.kept[n - 1], model.probs[n - 1], backoffs))
+        table = OrderTable(
+            ids,
+            _log10(model.probs[n - 1], workspace),
+            _log10(model.backoffs[n - 1], workspace)
+            if n < model.order
+            else np.zeros(len(level), np.float32),
+        )
+        orders.append(_rows(table, model.kept[n - 1]))
         shorter = ids
     return NgramTable(words, orders)
 
 
-def _kept_rows(
-    ids: NDArray[np.uint32],
-    kept: NDArray[np.bool_],
-    probs: NDArray[np.float64],
-    backoffs: NDArray[np.float64],
-) -> OrderTable:
-    table = OrderTable(ids, _log10(probs), _log10(backoffs))
+def _rows(table: OrderTable, kept: NDArray[np.bool_]) -> OrderTable:
     if kept.all():
         return table
     return OrderTable(table.ids[kept], table.log10_probs[kept], table.log10_backoffs[kept])
 
 
-def _log10(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def _log10(values: NDArray[np.float64], workspace: Workspace) -> NDArray[np.float32]:
     """Logarithms of probabilities and weights, -inf of 0."""
-    logs = np.empty(len(values), np.float32)
+    logs = workspace.empty(len(values), np.float32)
 
     def part(first: int, last: int) -> None:
         with np.errstate(divide="ignore"):

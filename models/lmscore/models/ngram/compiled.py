@@ -63,7 +63,7 @@ def _compile(function: Function, **options: bool) -> Function:
 
 @functools.cache
 def _sources_digest() -> str:
-    """A digest of all files of the package: any may hold what is compiled into another."""
+    """A digest of all files of the package, some of which hold compiled code."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())

@@ -22,7 +22,7 @@ from lmscore.models.ngram.automaton import (
 )
 from lmscore.models.ngram.children import list_of, take_number
 from lmscore.models.ngram.compiled import allocating_kernel, i64, inline, kernel, prefetch, u64
-from lmscore.models.ngram.scoring import LN10
+from lmscore.models.ngram.results import LN10
 
 _WORDS_AT_ONCE = 32  # looked up together, so that they wait for memory together
 

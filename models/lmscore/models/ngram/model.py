@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.errors import TokenIdError
 from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
     ModelDescription,
     ScoreBatch,
     Texts,
-    TokenArrays,
     TokenizedTexts,
     TokenSequences,
 )
 from lmscore.models.ngram.automaton import LOG10_PROB, ROOT, START, Children, Entries, field_of
 from lmscore.models.ngram.distribution import next_log_probs
-from lmscore.models.ngram.scoring import (
+from lmscore.models.ngram.results import (
     LN10,
+    Events,
+    batch_scores,
+    empty_scores,
+    events_of_sequences,
+)
+from lmscore.models.ngram.scoring import (
     count_words,
     score_texts,
-    sum_items,
     tokenize_texts,
     walk,
 )
@@ -121,11 +122,12 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         """
         states = self._states_before(batch)
         if isinstance(batch.items, TokenSequences):
-            offsets, ids = self._event_ids(batch.items, eos=batch.eos)
-            return self._score_ids(offsets, ids, states, None, batch.per_token)
+            events = events_of_sequences(batch.items, self._vocabulary, eos=batch.eos)
+            return self._score_events(events, states, per_token=batch.per_token)
         if batch.per_token:
             offsets, ids, begins, ends = self._tokenize(batch.items, eos=batch.eos)
-            return self._score_ids(offsets, ids, states, (begins, ends), per_token=True)
+            events = Events(offsets, ids, (begins, ends))
+            return self._score_events(events, states, per_token=True)
         return self._score_texts(batch.items, states, eos=batch.eos)
 
     def _states_before(self, batch: ScoreBatch) -> NDArray[np.uint32]:
@@ -139,7 +141,7 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
 
     def _score_texts(self, texts: Texts, states: NDArray[np.uint32], *, eos: bool) -> BatchScores:
         """Score without anything per token; states moves on to the ends of the texts."""
-        scores = _empty_scores(len(texts))
+        scores = empty_scores(len(texts))
         score_texts(
             self._entries,
             self._vocabulary.table,
@@ -155,43 +157,15 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         )
         return scores
 
-    def _score_ids(
-        self,
-        offsets: NDArray[np.int64],
-        ids: NDArray[np.uint32],
-        states: NDArray[np.uint32],
-        places: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
-        per_token: bool,
+    def _score_events(
+        self, events: Events, states: NDArray[np.uint32], *, per_token: bool
     ) -> BatchScores:
-        """Score events that are known by id, places being their bytes from and to."""
+        """Score events that are known by id."""
+        log10_probs = np.empty(len(events.ids), np.float32)
+        lengths = np.empty(len(events.ids), np.uint8)
+        walk(self._entries, events.ids, events.offsets, states, log10_probs, lengths)
         unk = self._vocabulary.unk_id
-        log10_probs = np.empty(len(ids), np.float32)
-        lengths = np.empty(len(ids), np.uint8)
-        walk(self._entries, ids, offsets, states, log10_probs, lengths)
-        scores = _empty_scores(len(offsets) - 1)
-        sum_items(
-            ids,
-            offsets,
-            log10_probs,
-            unk,
-            scores.log_probs,
-            scores.log_probs_excluding_oov,
-            scores.token_counts,
-            scores.oov_counts,
-        )
-        if not per_token:
-            return scores
-        begins, ends = places if places is not None else (None, None)
-        tokens = TokenArrays(
-            offsets=offsets,
-            token_ids=ids.astype(np.int64),
-            log_probs=log10_probs.astype(np.float64) * LN10,
-            oov=ids == unk,
-            begin_bytes=begins,
-            end_bytes=ends,
-            matched_orders=lengths.astype(np.int64),
-        )
-        return replace(scores, tokens=tokens)
+        return batch_scores(events, log10_probs, lengths, unk, per_token=per_token)
 
     def _tokenize(
         self, texts: Texts, *, eos: bool
@@ -215,29 +189,6 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         )
         return offsets, ids, begins, ends
 
-    def _event_ids(
-        self, sequences: TokenSequences, *, eos: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """Offsets of the events of each sequence, and their ids, that of ``</s>`` last if eos."""
-        bad = (sequences.ids < 0) | (sequences.ids >= len(self._vocabulary))
-        bad |= sequences.ids == self._vocabulary.bos_id
-        if bad.any():
-            at = int(bad.argmax())
-            sequence = int(np.searchsorted(sequences.offsets, at, side="right")) - 1
-            token_id = int(sequences.ids[at])
-            problem = (
-                f"{token_id} is <s>, which is never an event"
-                if token_id == self._vocabulary.bos_id
-                else f"{token_id} is not an id of this vocabulary, 0 to {len(self._vocabulary) - 1}"
-            )
-            raise TokenIdError(sequence, at - int(sequences.offsets[sequence]), problem)
-        ids = sequences.ids.astype(np.uint32)
-        if not eos:
-            return sequences.offsets, ids
-        ends = sequences.offsets[1:]
-        with_eos = np.insert(ids, ends, np.uint32(self._vocabulary.eos_id))
-        return sequences.offsets + np.arange(len(sequences) + 1), with_eos
-
     def _checked(self, states: NDArray[np.uint32]) -> NDArray[np.uint32]:
         if len(states) and int(states.max()) >= self._entries.levels[-1, START]:
             raise ValueError("a state that is not of this model")
@@ -247,10 +198,3 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < len(self._vocabulary):
             raise ValueError("a token id that is not of this vocabulary")
         return token_ids.astype(np.uint32)
-
-
-def _empty_scores(items: int) -> BatchScores:
-    """Scores yet to be filled in."""
-    return BatchScores(
-        np.empty(items), np.empty(items), np.empty(items, np.int64), np.empty(items, np.int64)
-    )

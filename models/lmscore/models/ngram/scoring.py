@@ -10,7 +10,6 @@ first, then the back-offs from the shortest context to the longest.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +41,7 @@ from lmscore.models.ngram.compiled import (
     prefetch,
     u64,
 )
+from lmscore.models.ngram.results import sum_items
 from lmscore.models.ngram.words import (
     WordTable,
     find_word,
@@ -50,7 +50,6 @@ from lmscore.models.ngram.words import (
     skip_separators,
 )
 
-LN10 = math.log(10)
 _LANES = 16
 _BLOCK_BYTES = 1 << 14  # of text, read and scored while its ids are in the nearest cache
 
@@ -231,25 +230,6 @@ def _record(
         _enter(entries, lanes, lane, entries.slots[field_of(slot, LINK)], length)
 
 
-@inline
-def read_words(
-    table: WordTable,
-    data: NDArray[np.uint8],
-    begin: int,
-    end: int,
-    hashes: NDArray[np.uint64],
-    at: int,
-) -> int:
-    """Put the hashes of the words of a text at hashes[at:]; where they end."""
-    position = skip_separators(data, begin, end)
-    while position < end:
-        hashes[at], position = hash_word(data, position, end, table.parameters[2])
-        prefetch(table.slots, home_slot(table, hashes[at]))
-        at += 1
-        position = skip_separators(data, position, end)
-    return at
-
-
 @allocating_kernel
 def score_texts(
     entries: Entries,
@@ -358,35 +338,6 @@ def _end_of_block(offsets: NDArray[np.int64], first: int) -> int:
     ):
         last += 1
     return last
-
-
-@kernel
-def sum_items(
-    ids: NDArray[np.uint32],
-    offsets: NDArray[np.int64],
-    log10_probs: NDArray[np.float32],
-    unk: int,
-    log_probs: NDArray[np.float64],
-    log_probs_excluding_oov: NDArray[np.float64],
-    token_counts: NDArray[np.int64],
-    oov_counts: NDArray[np.int64],
-) -> None:
-    """Sums in nats over the words of each item, and how many they are."""
-    for item in range(log_probs.size):
-        total = 0.0
-        known = 0.0
-        oov = 0
-        for i in range(offsets[item], offsets[item + 1]):
-            log_prob = np.float64(log10_probs[i]) * LN10
-            total += log_prob
-            if ids[i] == unk:
-                oov += 1
-            else:
-                known += log_prob
-        log_probs[item] = total
-        log_probs_excluding_oov[item] = known
-        token_counts[item] = offsets[item + 1] - offsets[item]
-        oov_counts[item] = oov
 
 
 @kernel

@@ -1,0 +1,29 @@
+"""A server to talk to, and clients that talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from lmscore.client import AsyncClient, Client
+from tests.client.fake_server import Behaviour, FakeServer, start
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    running = start(Behaviour())
+    yield running
+    running.grpc_server.stop(grace=None).wait()
+
+
+@pytest.fixture
+def client(server: FakeServer) -> Iterator[Client]:
+    with Client(server.address, model="fake", timeout=10) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def async_client(server: FakeServer) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server.address, model="fake", timeout=10) as connected:
+        yield connected

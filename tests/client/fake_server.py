@@ -1,0 +1,321 @@
+"""A server with a model that can be worked out by hand, and that fails when told to.
+
+A word of n characters has log-probability -n/2, the end of a text -1. A word with a digit in it is
+out of vocabulary, and costs 5. The word "impossible" has probability 0, the word "refused" makes
+its text an error.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from lmscore.v1 import common_pb2, model_service_pb2, model_service_pb2_grpc
+from lmscore.v1 import language_model_service_pb2 as wire
+from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
+
+FINGERPRINT = "ab" * 32
+Context = grpc.ServicerContext
+
+
+@dataclass
+class Failure:
+    """How a call is made to end."""
+
+    code: StatusCode
+    message: str = "it was told to fail"
+    details: list[Message] = field(default_factory=list)
+
+    def end(self, context: Context) -> None:
+        status = Status(code=self.code.value[0], message=self.message)
+        for detail in self.details:
+            status.details.add().Pack(detail)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(self.code, self.message)
+
+
+@dataclass
+class Behaviour:
+    """What the server does, and what it saw; shared by its services."""
+
+    models: list[str] = field(default_factory=lambda: ["fake"])
+    loading: set[str] = field(default_factory=set)
+    failures: deque[Failure] = field(default_factory=deque)  # of the next calls, one each
+    delay_seconds: float = 0.0
+    shuffle: Callable[[list[wire.ScoreStreamResponse]], None] | None = None
+    shuffle_window: int = 1  # stream answers that are held back, shuffled and sent together
+    stream_pause: threading.Event = field(default_factory=threading.Event)  # cleared: no answers
+    calls: Counter[str] = field(default_factory=Counter)
+    stream_requests: list[wire.ScoreRequest] = field(default_factory=list)
+    deadlines: list[float | None] = field(default_factory=list)  # seconds left, of each call
+    stream_ends: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    running: int = 0  # Rescore calls
+    most_running: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enter(self, method: str, context: Context) -> None:
+        self.calls[method] += 1
+        self.deadlines.append(context.time_remaining())
+        if self.failures:
+            self.failures.popleft().end(context)
+        time.sleep(self.delay_seconds)
+
+    def choose(self, selector: common_pb2.ModelSelector, context: Context) -> None:
+        if selector.name not in self.models:
+            Failure(StatusCode.NOT_FOUND, f"there is no model {selector.name}").end(context)
+
+
+@dataclass
+class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
+    behaviour: Behaviour
+
+    def Score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
+        self.behaviour.enter("Score", context)
+        self.behaviour.choose(request.model, context)
+        return score(request)
+
+    def ScoreStream(
+        self, request_iterator: Iterator[wire.ScoreStreamRequest], context: Context
+    ) -> Iterator[wire.ScoreStreamResponse]:
+        self.behaviour.enter("ScoreStream", context)
+        ended = "cancelled"
+        held: list[wire.ScoreStreamResponse] = []
+        try:
+            for request in request_iterator:
+                self.behaviour.stream_requests.append(request.score)
+                self.behaviour.stream_pause.wait(10)
+                held.append(self._stream_answer(request))
+                if len(held) >= self.behaviour.shuffle_window:
+                    yield from self._shuffled(held)
+                    held = []
+            yield from self._shuffled(held)
+            ended = "well"
+        finally:
+            self.behaviour.stream_ends.put(ended)
+
+    def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
+        answer = wire.ScoreStreamResponse(request_id=request.request_id)
+        if request.score.model.name in self.behaviour.models:
+            answer.score.CopyFrom(score(request.score))
+        else:
+            message = f"there is no model {request.score.model.name}"
+            answer.error.CopyFrom(item_error(StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", message))
+        return answer
+
+    def _shuffled(self, held: list[wire.ScoreStreamResponse]) -> Iterator[wire.ScoreStreamResponse]:
+        if self.behaviour.shuffle:
+            self.behaviour.shuffle(held)
+        yield from held
+
+    def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
+        with self.behaviour.lock:
+            self.behaviour.running += 1
+            self.behaviour.most_running = max(self.behaviour.running, self.behaviour.most_running)
+        try:
+            self.behaviour.enter("Rescore", context)
+            self.behaviour.choose(request.model, context)
+            return rescore(request)
+        finally:
+            with self.behaviour.lock:
+                self.behaviour.running -= 1
+
+    def Tokenize(self, request: wire.TokenizeRequest, context: Context) -> wire.TokenizeResponse:
+        self.behaviour.enter("Tokenize", context)
+        self.behaviour.choose(request.model, context)
+        response = wire.TokenizeResponse(model=identity(request.model.name))
+        response.texts.extend(tokenize(i, text) for i, text in enumerate(request.texts))
+        return response
+
+
+@dataclass
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    behaviour: Behaviour
+
+    def ListModels(
+        self, request: model_service_pb2.ListModelsRequest, context: Context
+    ) -> model_service_pb2.ListModelsResponse:
+        self.behaviour.enter("ListModels", context)
+        models = [self._model(name) for name in self.behaviour.models]
+        return model_service_pb2.ListModelsResponse(models=models)
+
+    def GetModel(
+        self, request: model_service_pb2.GetModelRequest, context: Context
+    ) -> model_service_pb2.GetModelResponse:
+        self.behaviour.enter("GetModel", context)
+        self.behaviour.choose(request.model, context)
+        return model_service_pb2.GetModelResponse(model=self._model(request.model.name))
+
+    def _model(self, name: str) -> model_service_pb2.Model:
+        if name in self.behaviour.loading:
+            return model_service_pb2.Model(
+                identity=common_pb2.ModelIdentity(name=name, version=1),
+                state=model_service_pb2.MODEL_STATE_LOADING,
+            )
+        return model_service_pb2.Model(
+            identity=identity(name),
+            kind=model_service_pb2.MODEL_KIND_NGRAM,
+            state=model_service_pb2.MODEL_STATE_READY,
+            vocabulary_size=1000,
+            parameter_count=2500,
+            memory_bytes=20_000,
+            tokenizer=model_service_pb2.TOKENIZER_KIND_WORDS,
+            scoring_contract=model_service_pb2.ScoringContract(
+                bos_token="<s>",
+                eos_token="</s>",
+                unknown_token="<unk>",
+                has_unknown=True,
+                unknown_log_prob=-5.0,
+            ),
+            ngram=model_service_pb2.NgramDescription(order=2, counts=[1000, 500]),
+        )
+
+
+# --- the model ---
+
+
+def identity(name: str) -> common_pb2.ModelIdentity:
+    return common_pb2.ModelIdentity(name=name, version=1, fingerprint=FINGERPRINT)
+
+
+def item_error(
+    code: StatusCode, reason: str, message: str, place: str = ""
+) -> common_pb2.ItemError:
+    return common_pb2.ItemError(code=code.value[0], reason=reason, message=message, field=place)
+
+
+def is_oov(word: str) -> bool:
+    return any(letter.isdigit() for letter in word)
+
+
+def word_log_prob(word: str) -> float:
+    if word == "impossible":
+        return -math.inf
+    return -5.0 if is_oov(word) else -len(word) / 2
+
+
+def word_id(word: str) -> int:
+    return sum(word.encode()) % 1000
+
+
+def score(request: wire.ScoreRequest) -> wire.ScoreResponse:
+    response = wire.ScoreResponse(model=identity(request.model.name))
+    detailed = request.detail == wire.SCORE_DETAIL_TOKENS
+    for i, text in enumerate(request.texts):
+        response.scores.append(text_score(i, text, detailed, request.eos))
+    for sequence in request.token_sequences:
+        words = ["x" * token for token in sequence.ids]
+        response.scores.append(text_score(0, " ".join(words), detailed, request.eos))
+    return response
+
+
+def text_score(index: int, text: str, detailed: bool, eos: bool) -> wire.TextScore:
+    words = text.split()
+    if "refused" in words:
+        message = f"texts[{index}]: it has the word refused"
+        return wire.TextScore(
+            error=item_error(StatusCode.INVALID_ARGUMENT, "REFUSED", message, f"texts[{index}]")
+        )
+    log_probs = [word_log_prob(word) for word in words] + [-1.0] * eos
+    oov = [is_oov(word) for word in words] + [False] * eos
+    known = [each for each, unknown in zip(log_probs, oov, strict=True) if not unknown]
+    answer = wire.TextScore(
+        log_prob=sum(log_probs),
+        log_prob_excluding_oov=sum(known),
+        perplexity=math.exp(-sum(log_probs) / len(log_probs)) if log_probs else 1.0,
+        perplexity_excluding_oov=math.exp(-sum(known) / len(known)) if known else 1.0,
+        token_count=len(log_probs),
+        oov_count=sum(oov),
+    )
+    if detailed:
+        tokens = tokenize(index, text)
+        end = len(text.encode())
+        answer.tokens.tokens.extend([*tokens.tokens, *["</s>"] * eos])
+        answer.tokens.token_ids.extend([*tokens.token_ids, *[0] * eos])
+        answer.tokens.begin_bytes.extend([*tokens.begin_bytes, *[end] * eos])
+        answer.tokens.end_bytes.extend([*tokens.end_bytes, *[end] * eos])
+        answer.tokens.log_probs.extend(log_probs)
+        answer.tokens.oov.extend(oov)
+        answer.tokens.matched_orders.extend([1] * len(log_probs))
+    return answer
+
+
+def tokenize(index: int, text: str) -> wire.TokenizedText:
+    tokenized = wire.TokenizedText()
+    if "refused" in text.split():
+        message = f"texts[{index}]: it has the word refused"
+        tokenized.error.CopyFrom(
+            item_error(StatusCode.INVALID_ARGUMENT, "REFUSED", message, f"texts[{index}]")
+        )
+        return tokenized
+    data, end = text.encode(), 0
+    for word in text.split():
+        begin = data.index(word.encode(), end)
+        end = begin + len(word.encode())
+        tokenized.tokens.append(word)
+        tokenized.token_ids.append(word_id(word))
+        tokenized.begin_bytes.append(begin)
+        tokenized.end_bytes.append(end)
+        tokenized.oov.append(is_oov(word))
+    return tokenized
+
+
+def rescore(request: wire.RescoreRequest) -> wire.RescoreResponse:
+    response = wire.RescoreResponse(model=identity(request.model.name))
+    for i, nbest in enumerate(request.lists):
+        answer = response.lists.add(id=nbest.id)
+        scores = [text_score(0, each.text, False, True) for each in nbest.hypotheses]
+        if any(each.HasField("error") for each in scores):
+            answer.error.CopyFrom(
+                item_error(
+                    StatusCode.INVALID_ARGUMENT, "REFUSED", f"lists[{i}]: refused", f"lists[{i}]"
+                )
+            )
+            continue
+        answer.log_probs.extend(each.log_prob for each in scores)
+        answer.token_counts.extend(each.token_count for each in scores)
+        answer.oov_counts.extend(each.oov_count for each in scores)
+        for weights in request.weights:
+            factors = [weights.feature_weights.get(n, 1.0) for n in request.feature_names]
+            totals = [
+                weights.lm_weight * each.log_prob
+                + weights.length_bonus * len(hypothesis.text.split())
+                - weights.oov_penalty * each.oov_count
+                + sum(f * v for f, v in zip(factors, hypothesis.features, strict=True))
+                for each, hypothesis in zip(scores, nbest.hypotheses, strict=True)
+            ]
+            order = sorted(range(len(totals)), key=lambda j: -totals[j])
+            answer.rankings.add(order=order, totals=totals)
+    return response
+
+
+# --- running it ---
+
+
+@dataclass
+class FakeServer:
+    """The server, listening on a free port of this machine."""
+
+    behaviour: Behaviour
+    address: str
+    grpc_server: grpc.Server
+
+
+def start(behaviour: Behaviour, address: str = "127.0.0.1:0") -> FakeServer:
+    server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
+    wire_grpc.add_LanguageModelServiceServicer_to_server(LanguageModelService(behaviour), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(behaviour), server)
+    port = server.add_insecure_port(address)
+    behaviour.stream_pause.set()
+    server.start()
+    return FakeServer(behaviour, f"127.0.0.1:{port}", server)

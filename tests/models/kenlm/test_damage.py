@@ -1,0 +1,75 @@
+"""Damaged files: an error or some score, never a crash, a read out of bounds or an endless loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmscore.models.kenlm.binary import KenlmBinary
+from lmscore.models.kenlm.model import KenlmModel
+from lmscore.models.kenlm.probing import ProbingTables
+from lmscore.models.language_model import ScoreBatch, Texts
+
+HERE = Path(__file__).parent
+FIXTURES = HERE / "fixtures"
+ALL = sorted(path.name for path in FIXTURES.glob("*.bin"))
+FLIPS = 2000  # of each kind of file
+
+
+def outcomes(name: str, *how: str) -> tuple[int, int, int]:
+    """How many damaged copies were refused, could be scored with, and scored as the original."""
+    command = [sys.executable, str(HERE / "damage.py"), str(FIXTURES / name), *how]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    refused, scored, same = map(int, ended.stdout.split())
+    return refused, scored, same
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bigrams.probing.bin",
+        "plain.trie_wordless.bin",
+        "plain.quantized.bin",
+        "plain.array.bin",
+        "plain.quantized_array.bin",
+    ],
+)
+def test_a_file_truncated_at_any_byte_is_refused(name: str) -> None:
+    refused, scored, _ = outcomes(name, "truncate")
+
+    assert refused == (FIXTURES / name).stat().st_size
+    assert scored == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_changed_header_is_refused_unless_it_means_the_same(name: str) -> None:
+    refused, scored, same = outcomes(name, "header")
+
+    assert scored == same  # other multipliers may give the same number of buckets
+    assert refused > 30 * scored
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_random_damage_neither_crashes_nor_hangs(name: str) -> None:
+    refused, scored, _ = outcomes(name, "flip", str(FLIPS))
+
+    assert refused + scored == FLIPS
+    assert refused > 0
+    assert scored > 0
+
+
+def test_hash_tables_without_an_empty_bucket_end_every_search() -> None:
+    file = np.fromfile(FIXTURES / "plain.probing.bin", np.uint8)
+    tables = KenlmBinary.read(file, Path("full.bin")).tables
+    assert isinstance(tables, ProbingTables)
+    tables.file[tables.begins[0] :] |= 1
+
+    model = KenlmModel(KenlmBinary.read(file, Path("full.bin")))
+    scores = model.score(ScoreBatch(Texts.from_strings(["the boat left the harbour"])))
+
+    assert scores.token_counts.tolist() == [6]
