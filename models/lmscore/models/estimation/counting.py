@@ -39,7 +39,7 @@ def count_in_memory(tokens: NDArray[np.uint32], vocabulary_size: int, order: int
     """
     if len(tokens) > MAX_TOKENS:
         raise OverflowError(f"{len(tokens)} tokens are too many to count at once")
-    level, groups = _count_words(tokens, vocabulary_size)
+    level, groups = _count_and_group_words(tokens, vocabulary_size)
     levels = [level]
     for length in range(2, order + 1):
         level, groups = _count_longer(tokens, vocabulary_size, length, level, groups)
@@ -47,11 +47,17 @@ def count_in_memory(tokens: NDArray[np.uint32], vocabulary_size: int, order: int
     return levels
 
 
-def _count_words(
-    tokens: NDArray[np.uint32], vocabulary_size: int
-) -> tuple[OrderCounts, _Groups]:
+def count_words(tokens: NDArray[np.uint32], vocabulary_size: int) -> NDArray[np.int64]:
+    """How often each word occurs, by id."""
     counts = np.zeros(vocabulary_size, np.int64)
     _add_up(tokens, counts)
+    return counts
+
+
+def _count_and_group_words(
+    tokens: NDArray[np.uint32], vocabulary_size: int
+) -> tuple[OrderCounts, _Groups]:
+    counts = count_words(tokens, vocabulary_size)
     starts = (np.cumsum(counts) - counts).astype(np.uint32)
     places = np.empty(len(tokens), np.uint32)
     _place_words(tokens, starts.copy(), places)

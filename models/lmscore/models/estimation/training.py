@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lmscore.models.errors import CorpusError
 from lmscore.models.estimation.backoff_model import estimate
 from lmscore.models.estimation.corpus import Observer, encode_blocks, gather, read_blocks
+from lmscore.models.estimation.counting import count_words
 from lmscore.models.estimation.lexicon import BOS_ID, EOS_ID, UNK_ID, Lexicon
 from lmscore.models.estimation.merging import count_ngrams
 from lmscore.models.estimation.ngram_counts import NgramCounts
@@ -186,7 +187,7 @@ def _select(
 ) -> Selection:
     if settings.word_list is not None:
         return Selection(lexicon, np.ones(len(lexicon), np.bool_))
-    counts = np.bincount(tokens, minlength=len(lexicon))
+    counts = count_words(tokens, len(lexicon))
     known = select_words(
         counts, least_count=settings.least_count, most_words=settings.most_words
     )
