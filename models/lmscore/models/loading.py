@@ -15,6 +15,8 @@ from lmscore.models.kenlm.model import KenlmModel
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
 from lmscore.models.ngram.arpa import line_of_entry, read_arpa
 from lmscore.models.ngram.build import DuplicateEntryError
+from lmscore.models.ngram.file import MAGIC as NGRAM_MAGIC
+from lmscore.models.ngram.file import open_ngram
 from lmscore.models.ngram.from_table import model_from_table
 from lmscore.models.ngram.line_reader import Progress
 
@@ -60,6 +62,13 @@ def _load_arpa(path: Path, progress: Progress | None) -> LanguageModel[Any]:
         ) from None
 
 
+def _load_ngram(path: Path, progress: Progress | None) -> LanguageModel[Any]:
+    model = open_ngram(path)
+    if progress is not None:
+        progress(path.stat().st_size, path.stat().st_size)
+    return model
+
+
 def _load_kenlm(path: Path, _progress: Progress | None) -> LanguageModel[Any]:
     return KenlmModel.open(path)
 
@@ -67,5 +76,6 @@ def _load_kenlm(path: Path, _progress: Progress | None) -> LanguageModel[Any]:
 # First bytes of the files that are not text. Whatever is not here is read as ARPA, whose reader
 # also undoes compression and names what it recognizes but cannot use.
 _LOADERS: dict[bytes, Loader] = {
+    NGRAM_MAGIC: _load_ngram,
     KENLM_MAGIC: _load_kenlm,
 }

@@ -1,1 +1,1 @@
-"""Commands that need no server."""
+"""Commands that need models and no server."""

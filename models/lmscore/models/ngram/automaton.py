@@ -21,7 +21,7 @@ of as many bits; its home bucket is (upper 32 bits * homes) >> 32, and check hol
 remainder_bits bits, and above them how many buckets beyond its home it lies: that is enough to
 tell every key from every other. Keys lie in the order of home, then of falling remainder, so
 that check falls within a bucket, and a search may stop at a bucket whose last check is lower
-than the one it is looking for. At most five in six slots are in use.
+than the one it is looking for.
 """
 
 from __future__ import annotations
@@ -87,12 +87,14 @@ def field_of(state: Any, field: int) -> Any:
 @inline
 def probe(entries: Entries, length: int, prefix: Any, word: Any) -> tuple[Any, Any]:
     """Home bucket and check of the n-gram of a length that is a state and one more word."""
-    levels, parameters = entries.levels, entries.parameters
-    key = ((u64(prefix) - levels[length - 1, START]) << parameters[WORD_BITS]) | u64(word)
+    parameters = entries.parameters
+    level = entries.levels[u64(length)]
+    start = entries.levels[u64(length - 1), START]
+    key = ((u64(prefix) - start) << parameters[WORD_BITS]) | u64(word)
     home, remainder = home_and_remainder(
-        key, parameters[KEY_BITS], levels[length, HOMES], levels[length, REMAINDER_BITS]
+        key, parameters[KEY_BITS], level[HOMES], level[REMAINDER_BITS]
     )
-    return levels[length, FIRST_BUCKET] + home, remainder + ONE
+    return level[FIRST_BUCKET] + home, remainder + ONE
 
 
 @inline
@@ -104,6 +106,12 @@ def home_and_remainder(key: Any, key_bits: Any, homes: Any, remainder_bits: Any)
     mixed = (mixed * KEY_MULTIPLIERS[1]) & mask
     home = ((mixed >> (key_bits - u64(32))) * homes) >> u64(32)
     return home, mixed & ((ONE << remainder_bits) - ONE)
+
+
+def remainder_bits(homes: int, key_bits: int) -> int:
+    """Bits that tell apart the keys of one home."""
+    spread = -(-(1 << 32) // homes)  # numbers of 32 bits that share a home
+    return key_bits - 32 + (spread - 1).bit_length()
 
 
 @inline
@@ -128,6 +136,6 @@ def find(entries: Entries, length: int, bucket: Any, check: Any) -> Any:
 def length_of(entries: Entries, state: Any, at_most: int) -> int:
     """Length of the context that a state is, given a bound on it."""
     length = at_most
-    while length > 0 and entries.levels[length, START] > u64(state):
+    while length > 0 and entries.levels[u64(length), START] > u64(state):
         length -= 1
     return length

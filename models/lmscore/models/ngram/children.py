@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmscore.models.ngram.automaton import Children
-from lmscore.models.ngram.compiled import allocating_kernel, i64, inline
+from lmscore.models.ngram.compiled import allocating_kernel, i64, inline, u64
 
 STATES_PER_GROUP = 64
 
@@ -149,7 +149,7 @@ def list_of(children: Children, state: int) -> tuple[int, int]:
     group = state // STATES_PER_GROUP
     if group + 1 >= children.groups.size:
         return 0, 0
-    at = min(i64(children.groups[group]), data.size)
+    at = i64(min(children.groups[group], u64(data.size)))
     for _ in range(state % STATES_PER_GROUP):
         length, at = take_number(data, at)
         at = min(at + length, data.size)

@@ -11,12 +11,13 @@ from lmscore.models.ngram.vocabulary import NgramVocabulary
 def model_from_table(table: NgramTable) -> NgramModel:
     """The model that a table describes; raises DuplicateEntryError and DuplicateWordError."""
     entries, children, old_ids = build_automaton(table)
-    for array in (*entries, *children):
+    vocabulary = NgramVocabulary.build([table.words[i] for i in old_ids.tolist()])
+    for array in (*entries, *children, *vocabulary.table):
         array.flags.writeable = False  # as they are in a mapped file: one type for the kernels
     return NgramModel(
         entries,
         children,
-        NgramVocabulary.build([table.words[i] for i in old_ids.tolist()]),
+        vocabulary,
         ngram_counts=tuple(len(level) for level in table.orders),
         has_unknown=table.has_unknown,
     )

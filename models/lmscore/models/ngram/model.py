@@ -50,11 +50,11 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         has_unknown: bool,
     ) -> None:
         """ngram_counts is by length, from 1; has_unknown as in ModelDescription."""
-        self._entries = entries
-        self._children = children
+        self.entries = entries
+        self.children = children
         self._vocabulary = vocabulary
-        self._ngram_counts = ngram_counts
-        self._has_unknown = has_unknown
+        self.ngram_counts = ngram_counts
+        self.has_unknown = has_unknown
 
     @property
     def vocabulary(self) -> NgramVocabulary:
@@ -64,18 +64,18 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
     @property
     def description(self) -> ModelDescription:
         """What the model is made of."""
-        entries, vocabulary = self._entries, self._vocabulary
-        arrays = (*entries, *self._children, vocabulary.pool, vocabulary.offsets, *vocabulary.table)
+        entries, vocabulary = self.entries, self._vocabulary
+        arrays = (*entries, *self.children, vocabulary.pool, vocabulary.offsets, *vocabulary.table)
         unknown = int(field_of(vocabulary.unk_id + 1, LOG10_PROB))
         return ModelDescription(
             kind="ngram",
             vocabulary_size=len(vocabulary),
-            parameter_count=sum(self._ngram_counts) + sum(self._ngram_counts[:-1]),
+            parameter_count=sum(self.ngram_counts) + sum(self.ngram_counts[:-1]),
             # values is the memory of slots once more
             memory_bytes=sum(array.nbytes for array in arrays) - entries.values.nbytes,
             order=entries.order,
-            ngram_counts=self._ngram_counts,
-            has_unknown=self._has_unknown,
+            ngram_counts=self.ngram_counts,
+            has_unknown=self.has_unknown,
             unknown_log_prob=-abs(float(entries.values[unknown])) * LN10,
         )
 
@@ -93,15 +93,15 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         states = self._checked(states).copy()
         offsets = np.arange(len(states) + 1)
         ids = self._checked_ids(token_ids)
-        walk(self._entries, ids, offsets, states, np.empty(len(states), np.float32), _NO_LENGTHS)
+        walk(self.entries, ids, offsets, states, np.empty(len(states), np.float32), _NO_LENGTHS)
         return states
 
     def next_log_probs(self, states: NDArray[np.uint32]) -> NDArray[np.float64]:
         """Log-probability of every token after each state, in nats: (n, vocabulary)."""
         log_probs = np.empty((len(states), len(self._vocabulary)))
         next_log_probs(
-            self._entries,
-            self._children,
+            self.entries,
+            self.children,
             self._checked(states),
             self._vocabulary.bos_id,
             log_probs,
@@ -143,7 +143,7 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         """Score without anything per token; states moves on to the ends of the texts."""
         scores = empty_scores(len(texts))
         score_texts(
-            self._entries,
+            self.entries,
             self._vocabulary.table,
             texts.data,
             texts.offsets,
@@ -163,7 +163,7 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         """Score events that are known by id."""
         log10_probs = np.empty(len(events.ids), np.float32)
         lengths = np.empty(len(events.ids), np.uint8)
-        walk(self._entries, events.ids, events.offsets, states, log10_probs, lengths)
+        walk(self.entries, events.ids, events.offsets, states, log10_probs, lengths)
         unk = self._vocabulary.unk_id
         return batch_scores(events, log10_probs, lengths, unk, per_token=per_token)
 
@@ -190,7 +190,7 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         return offsets, ids, begins, ends
 
     def _checked(self, states: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        if len(states) and int(states.max()) >= self._entries.levels[-1, START]:
+        if len(states) and int(states.max()) >= self.entries.levels[-1, START]:
             raise ValueError("a state that is not of this model")
         return states
 

@@ -58,7 +58,7 @@ class Lanes(NamedTuple):
     """Where each lane stands."""
 
     item: NDArray[np.int64]  # -1: no more items
-    at: NDArray[np.int64]  # the event looked for
+    at: NDArray[np.uint64]  # the event looked for
     state: NDArray[np.uint64]  # the context in which it is looked for
     length: NDArray[np.int64]  # of that context
     bucket: NDArray[np.uint64]  # where to look, unless the length is 0
@@ -88,7 +88,7 @@ def walk(
 def _new_lanes(entries: Entries) -> Lanes:
     return Lanes(
         np.empty(_LANES, np.int64),
-        np.empty(_LANES, np.int64),
+        np.empty(_LANES, np.uint64),
         np.empty(_LANES, np.uint64),
         np.empty(_LANES, np.int64),
         np.empty(_LANES, np.uint64),
@@ -121,8 +121,8 @@ def _follow(
             if slot == ZERO:
                 continue
             _record(entries, lanes, lane, slot, log10_probs, lengths)
-            lanes.at[lane] += 1
-            if lanes.at[lane] < offsets[lanes.item[lane] + 1]:
+            lanes.at[lane] += ONE
+            if lanes.at[lane] < u64(offsets[u64(lanes.item[lane] + 1)]):
                 _aim(entries, lanes, lane, ids)
                 continue
             states[lanes.item[lane]] = lanes.state[lane]
@@ -181,14 +181,14 @@ def _look(entries: Entries, lanes: Lanes, lane: int, ids: NDArray[np.uint32]) ->
             found = bucket * u64(4) + u64(i)
     if found != ZERO:
         return found
-    level = entries.levels[length + 1]
+    level = entries.levels[u64(length + 1)]
     if u64(entries.slots[base + u64(3)]) > check and bucket + ONE < level[END_BUCKET]:
         lanes.bucket[lane] = bucket + ONE
         lanes.check[lane] = check + (ONE << level[REMAINDER_BITS])
         prefetch(entries.slots, base + u64(BUCKET_FIELDS))
         return ZERO
     state = lanes.state[lane]
-    lanes.backoffs[lane, lanes.failures[lane]] = entries.values[field_of(state, LOG10_BACKOFF)]
+    lanes.backoffs[lane, u64(lanes.failures[lane])] = entries.values[field_of(state, LOG10_BACKOFF)]
     lanes.failures[lane] += 1
     _enter(entries, lanes, lane, entries.slots[field_of(state, LINK)], length - 1)
     _aim(entries, lanes, lane, ids)
@@ -198,7 +198,7 @@ def _look(entries: Entries, lanes: Lanes, lane: int, ids: NDArray[np.uint32]) ->
 @inline
 def _enter(entries: Entries, lanes: Lanes, lane: int, state: int, at_most: int) -> None:
     """Go to a state of at most some length, whatever a damaged file has for it."""
-    if u64(state) >= entries.levels[at_most + 1, START]:
+    if u64(state) >= entries.levels[u64(at_most + 1), START]:
         state = ROOT
     lanes.state[lane] = state
     lanes.length[lane] = length_of(entries, state, at_most)
@@ -220,10 +220,12 @@ def _record(
         lengths[at] = length + 1
     log10_prob = -abs(entries.values[field_of(slot, LOG10_PROB)])
     for i in range(lanes.failures[lane] - 1, -1, -1):
-        log10_prob += lanes.backoffs[lane, i]
+        log10_prob += lanes.backoffs[lane, u64(i)]
     log10_probs[at] = log10_prob
     lanes.failures[lane] = 0
-    if entries.slots[field_of(slot, LOG10_PROB)] & STATE_BIT:
+    own = entries.slots[field_of(slot, LOG10_PROB)] & STATE_BIT
+    # The longest n-grams are no states, whatever a damaged file has for them.
+    if own and length + 1 < i64(entries.parameters[ORDER]):
         lanes.state[lane] = slot
         lanes.length[lane] = length + 1
     else:

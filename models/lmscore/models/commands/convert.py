@@ -1,0 +1,20 @@
+"""Entry point of ``lmscore-convert``: says what to install where the command's needs are absent."""
+
+import sys
+
+_EXTRA = {"click", "numba", "numpy", "rich"}
+
+
+def main() -> None:
+    """Run the command and exit."""
+    try:
+        from lmscore.models.commands.convert_command import command
+    except ModuleNotFoundError as error:
+        if (missing := (error.name or "").partition(".")[0]) not in _EXTRA:
+            raise
+        sys.exit(f"lmscore-convert needs {missing}: pip install 'lmscore[server]'")
+    command()
+
+
+if __name__ == "__main__":
+    main()
