@@ -61,7 +61,9 @@ def progress_bar() -> Iterator[ProgressBar]:
     """A bar on standard error where that is a terminal."""
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         yield ProgressBar(bar)
 
 

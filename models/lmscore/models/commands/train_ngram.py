@@ -66,9 +66,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 @click.argument("corpora", nargs=-1, required=True, type=_FILE, metavar="CORPUS...")
 @click.argument("output", type=_FILE)
 @click.option("--order", default=3, help="Length of the longest n-grams.")
-@click.option(
-    "--smoothing", type=click.Choice(list(SMOOTHINGS)), default="modified-kneser-ney"
-)
+@click.option("--smoothing", type=click.Choice(list(SMOOTHINGS)), default="modified-kneser-ney")
 @click.option("--added", default=1.0, help="What additive smoothing adds to every count.")
 @click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
 @click.option("--tokenizer", type=_FILE, help="A tokenizer.json whose subwords are the tokens.")

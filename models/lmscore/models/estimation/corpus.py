@@ -43,9 +43,7 @@ class Block:
 
     def error(self, problem: str, at: int) -> CorpusError:
         """What is wrong at a byte of the block."""
-        return CorpusError(
-            self.path, problem, line=self.first_line + self.data.count(b"\n", 0, at)
-        )
+        return CorpusError(self.path, problem, line=self.first_line + self.data.count(b"\n", 0, at))
 
 
 def read_blocks(path: Path, observer: Observer | None = None) -> Iterator[Block]:

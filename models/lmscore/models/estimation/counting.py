@@ -32,7 +32,9 @@ class _Groups:
     numbers: NDArray[np.uint32]  # (tokens,) by place, the n-gram that begins there
 
 
-def count_in_memory(tokens: NDArray[np.uint32], vocabulary_size: int, order: int) -> list[OrderCounts]:
+def count_in_memory(
+    tokens: NDArray[np.uint32], vocabulary_size: int, order: int
+) -> list[OrderCounts]:
     """The n-grams of a text of whole sentences, by length up to order.
 
     tokens: (tokens,) ids below vocabulary_size, every sentence from ``<s>`` to ``</s>``.
@@ -161,9 +163,7 @@ def _sort_groups(
         if end - begin > spare_places.size or end - begin <= _INSERTION_SORT:
             _sort_few(next_words, places, begin, end)
         else:
-            _sort_many(
-                next_words, places, begin, end, digits, spare_words, spare_places, bins
-            )
+            _sort_many(next_words, places, begin, end, digits, spare_words, spare_places, bins)
         different += 1
         for i in range(begin + 1, end):
             different += next_words[i] != next_words[i - 1]
@@ -171,9 +171,7 @@ def _sort_groups(
 
 
 @inline
-def _sort_few(
-    keys: NDArray[np.uint32], values: NDArray[np.uint32], begin: int, end: int
-) -> None:
+def _sort_few(keys: NDArray[np.uint32], values: NDArray[np.uint32], begin: int, end: int) -> None:
     for i in range(begin + 1, end):
         key, value = keys[i], values[i]
         at = i

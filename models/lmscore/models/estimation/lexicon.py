@@ -11,7 +11,7 @@ from lmscore.models.ngram.compiled import ONE, i64, inline, kernel, u64
 from lmscore.models.ngram.words import hash_word, is_separator
 from lmscore.models.vocabulary import BOS, EOS, UNK
 
-UNK_ID, BOS_ID, EOS_ID = range(3)  # of every lexicon
+UNK_ID, BOS_ID, EOS_ID = 0, 1, 2  # of every lexicon
 _LINE_FEED = 10
 _SEED: Any = np.uint64(0x9E3779B97F4A7C15)
 _ID_MASK: Any = np.uint64(0xFFFFFFFF)
@@ -142,7 +142,7 @@ def _encode(
             in_line = True
         value, stop = hash_word(data, position, end, _SEED)
         word = _find_or_add(data, position, stop, value, grow, slots, pool, offsets, words)
-        if word == BOS_ID or word == EOS_ID:  # noqa: PLR1714 compiled to two comparisons
+        if BOS_ID <= word <= EOS_ID:
             return _SENTENCE_MARK, position, written
         ids[written] = word
         written += 1

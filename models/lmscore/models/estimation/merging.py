@@ -106,9 +106,7 @@ class _Runs:
         return columns
 
 
-def _whole_sentences(
-    tokens: NDArray[np.uint32], at_once: int
-) -> Iterator[NDArray[np.uint32]]:
+def _whole_sentences(tokens: NDArray[np.uint32], at_once: int) -> Iterator[NDArray[np.uint32]]:
     """Parts of about so many tokens, or one sentence, copied into memory."""
     begin = 0
     while begin < len(tokens):

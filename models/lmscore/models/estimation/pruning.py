@@ -125,7 +125,7 @@ def _prune_contexts(
 def _any(flags: NDArray[np.bool_], begins: NDArray[np.int64], group: int) -> bool:
     if begins.size == 0:
         return False
-    for i in range(begins[group], begins[group + 1]):
+    for i in range(begins[group], begins[group + 1]):  # noqa: SIM110 kernels have no generators
         if flags[i]:
             return True
     return False

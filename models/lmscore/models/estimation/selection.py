@@ -32,7 +32,9 @@ class Selection:
     """The words known of a lexicon, with ids of their own in the same order."""
 
     def __init__(self, lexicon: Lexicon, known: NDArray[np.bool_]) -> None:
-        self.words = [word for word, keep in zip(lexicon.words, known.tolist(), strict=True) if keep]
+        self.words = [
+            word for word, keep in zip(lexicon.words, known.tolist(), strict=True) if keep
+        ]
         self._ids = np.where(known, np.cumsum(known) - 1, UNK_ID).astype(np.uint32)
         self._all = bool(known.all())
 

@@ -27,8 +27,6 @@ def even_parts(ends: NDArray[np.int64]) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-def for_each_part(
-    work: Callable[[int, int], Result], parts: list[tuple[int, int]]
-) -> list[Result]:
+def for_each_part(work: Callable[[int, int], Result], parts: list[tuple[int, int]]) -> list[Result]:
     """What a function that releases the GIL gives for each range, in order."""
     return list(_POOL.map(lambda part: work(*part), parts))

@@ -182,15 +182,11 @@ def _read(
     return lexicon, tokens
 
 
-def _select(
-    lexicon: Lexicon, tokens: NDArray[np.uint32], settings: TrainingSettings
-) -> Selection:
+def _select(lexicon: Lexicon, tokens: NDArray[np.uint32], settings: TrainingSettings) -> Selection:
     if settings.word_list is not None:
         return Selection(lexicon, np.ones(len(lexicon), np.bool_))
     counts = count_words(tokens, len(lexicon))
-    known = select_words(
-        counts, least_count=settings.least_count, most_words=settings.most_words
-    )
+    known = select_words(counts, least_count=settings.least_count, most_words=settings.most_words)
     return Selection(lexicon, known)
 
 

@@ -54,9 +54,7 @@ def _compressed(block: bytes) -> bytes:
     return gzip.compress(block, _GZIP_LEVEL, mtime=0)
 
 
-def _blocks(
-    table: NgramTable, pack: Callable[[bytes], bytes]
-) -> Iterator[tuple[bytes, int, int]]:
+def _blocks(table: NgramTable, pack: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, int, int]]:
     """The file in packed blocks, with the rows written after each, and how many there are."""
     pool, offsets = pool_words(table.words)
     all_rows = sum(map(len, table.orders))
@@ -158,9 +156,7 @@ def _write_number(
 
 
 @inline
-def _shortest_digits(
-    number: float, exponent: int, powers: NDArray[np.float64]
-) -> tuple[int, int]:
+def _shortest_digits(number: float, exponent: int, powers: NDArray[np.float64]) -> tuple[int, int]:
     """Digits of a number, as a whole one of nine, and the exponent of the first of them."""
     digits = 0
     for precision in (6, 7, 8):  # digits after the first
