@@ -88,14 +88,14 @@ def to_bits(nats: float) -> float:
 
 
 def entropy(probs: ArrayLike) -> float:
-    """-sum p ln p of a distribution, in nats."""
+    """The sum of -p ln p over a distribution, in nats."""
     p = np.asarray(probs, np.float64)
     p = p[p > 0]
     return float(-(p * np.log(p)).sum())
 
 
 def kl_divergence(p: ArrayLike, q: ArrayLike) -> float:
-    """sum p ln(p / q), in nats; +inf where q excludes what p allows."""
+    """The sum of p ln(p / q), in nats; +inf where q excludes what p allows."""
     p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
     possible = p > 0
     with np.errstate(divide="ignore"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,9 +34,7 @@ class Selection:
     """The words known of a lexicon, with ids of their own in the same order."""
 
     def __init__(self, lexicon: Lexicon, known: NDArray[np.bool_]) -> None:
-        self.words = [
-            word for word, keep in zip(lexicon.words, known.tolist(), strict=True) if keep
-        ]
+        self.words = list(compress(lexicon.words, known.tolist()))
         self._ids = np.where(known, np.cumsum(known) - 1, UNK_ID).astype(np.uint32)
         self._all = bool(known.all())
 

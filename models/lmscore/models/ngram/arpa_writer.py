@@ -25,7 +25,7 @@ _NUMBER_BYTES = 24  # at most, with what follows
 _TAB, _LINE_FEED, _SPACE, _MINUS, _POINT, _ZERO, _E = b"\t\n -.0e"
 _IMPOSSIBLE = -99.0
 _GZIP_LEVEL = 6
-_POWERS = 10.0 ** np.arange(64)
+_POWERS: NDArray[np.float64] = np.power(10.0, np.arange(64))
 
 
 def write_arpa(
@@ -161,7 +161,7 @@ def _shortest_digits(number: float, exponent: int, powers: NDArray[np.float64]) 
     digits = 0
     for precision in (6, 7, 8):  # digits after the first
         shift = precision - exponent
-        scale = powers[shift] if shift >= 0 else 1.0 / powers[-shift]
+        scale = float(powers[shift]) if shift >= 0 else 1.0 / float(powers[-shift])
         digits = int(np.floor(number * scale + 0.5))
         rest = int(powers[8 - precision])
         if precision == 8 or np.float32(digits / scale) == np.float32(number):
