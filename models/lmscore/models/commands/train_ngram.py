@@ -75,8 +75,8 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 @click.option("--top-words", type=int, help="Know no more words than this, the most frequent.")
 @click.option(
     "--cutoffs", type=_Counts(), default=(), metavar="0,N,...", show_default="none",
-    help="By length, n-grams that occur so often or less are left out; the last counts for "
-    "that length only.",
+    help="By length, n-grams that occur so often or less are left out; the last number is "
+    "that of all longer ones too.",
 )  # fmt: skip
 @click.option(
     "--prune", default=0.0,

@@ -89,15 +89,16 @@ def estimate(
 ) -> BackoffModel:
     """The back-off model of a corpus.
 
-    N-grams of length n that occur cutoffs[n - 1] times or less are left out; the first is 0, and
-    none is below the one before it, so that what begins or ends a longer n-gram stays.
+    N-grams of length n that occur cutoffs[n - 1] times or less are left out, the last number being
+    that of all longer ones too. The first is 0, and none is below the one before it, so that what
+    begins or ends a longer n-gram stays.
     """
     workspace = workspace or Workspace()
     uniform = np.array([1.0 / ngrams.event_types])
     lower = uniform
     model = BackoffModel(ngrams.orders, [], [], [])
     for n, level in enumerate(ngrams.orders, 1):
-        kept = level.counts > (cutoffs[n - 1] if n <= len(cutoffs) else 0)
+        kept = level.counts > (cutoffs[min(n, len(cutoffs)) - 1] if cutoffs else 0)
         if n == 1:
             kept[BOS_ID] = False
         probs, backoffs = _estimate_level(level, n, smoothing, kept, lower, workspace)

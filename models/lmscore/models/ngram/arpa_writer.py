@@ -138,7 +138,7 @@ def _write_number(
     if value == 0:
         text[at] = _ZERO
         return at + 1
-    number = np.float64(value)
+    number: float = np.float64(value)
     if number == -np.inf:
         number = _IMPOSSIBLE
     if number < 0:
