@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +44,7 @@ def test_counts_are_those_of_counting_one_by_one(
     sentences: list[list[int]], order: int, at_once: int
 ) -> None:
     marked = [[1, *(0 if word == 0 else word + 2 for word in words), 2] for words in sentences]
-    tokens = np.array(sum(marked, []), np.uint32)
+    tokens = np.array(functools.reduce(operator.iadd, marked, []), np.uint32)
 
     found = count_ngrams(tokens, 9, order, at_once, Workspace(on_disk=at_once < len(tokens)))
 
@@ -57,7 +59,7 @@ def test_counts_are_those_of_counting_one_by_one(
 def test_parts_on_disk_give_the_arrays_that_memory_gives() -> None:
     rng = np.random.default_rng(3)
     sentences = [[1, *(rng.zipf(1.3, rng.integers(30)) % 5000 + 3), 2] for _ in range(3000)]
-    tokens = np.array(sum(sentences, []), np.uint32)
+    tokens = np.array(functools.reduce(operator.iadd, sentences, []), np.uint32)
     whole = count_ngrams(tokens, 5003, 5, len(tokens), Workspace())
 
     parts = count_ngrams(tokens, 5003, 5, 4000, Workspace(on_disk=True))

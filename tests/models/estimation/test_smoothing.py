@@ -148,7 +148,7 @@ class TestAdditiveCharacters:
 
     def closed_form(self, text: str, order: int) -> float:
         """exp of the mean of -ln (c(h, w) + 0.1) / (c(h) + 0.1 V), line feeds being ends."""
-        vocabulary = sorted({*self.TRAIN}) + ["<unk>"]
+        vocabulary = [*sorted({*self.TRAIN}), "<unk>"]
         counts = np.zeros((len(vocabulary), len(vocabulary)))
 
         def events(data: str) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ merged in turn, and each merge gives the numbers, in the whole, of the n-grams o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -49,21 +50,23 @@ def _count_in_parts(
     tokens_at_once: int,
     workspace: Workspace,
 ) -> list[OrderCounts]:
-    runs = [_Runs.open(workspace) for _ in range(order + 1)]
     counts = np.zeros(vocabulary_size, np.int64)
-    for part in _whole_sentences(tokens, tokens_at_once):
-        levels = count_in_memory(part, vocabulary_size, order)
-        counts += levels[0].counts
-        for n, level in enumerate(levels[1:], 2):
-            runs[n].append(level)
-    words = np.arange(vocabulary_size, dtype=np.uint32)
-    merged = [OrderCounts(words, np.array([0, vocabulary_size]), np.zeros_like(words), counts)]
-    starts = np.zeros(len(runs[-1].sizes), np.int64)
-    numbers = words  # a word is its own number
-    for n in range(2, order + 1):
-        level, numbers_of_runs = _merge(runs[n], starts, numbers, len(merged[-1]), workspace)
-        starts, numbers = runs[n].starts, numbers_of_runs
-        merged.append(level)
+    with ExitStack() as files:
+        runs = {n: _Runs.open(workspace, files) for n in range(2, order + 1)}
+        parts = 0
+        for part in _whole_sentences(tokens, tokens_at_once):
+            levels = count_in_memory(part, vocabulary_size, order)
+            counts += levels[0].counts
+            for n, level in enumerate(levels[1:], 2):
+                runs[n].append(level)
+            parts += 1
+        words = np.arange(vocabulary_size, dtype=np.uint32)
+        merged = [OrderCounts(words, np.array([0, vocabulary_size]), np.zeros_like(words), counts)]
+        starts, numbers = np.zeros(parts, np.int64), words  # a word is its own number
+        for n in range(2, order + 1):
+            level, numbers = _merge(runs[n], starts, numbers, len(merged[-1]), workspace)
+            starts = runs[n].starts
+            merged.append(level)
     return merged
 
 
@@ -75,8 +78,8 @@ class _Runs:
     sizes: list[int] = field(default_factory=list)
 
     @classmethod
-    def open(cls, workspace: Workspace) -> _Runs:
-        return cls({name: workspace.file() for name in _COLUMNS})
+    def open(cls, workspace: Workspace, files: ExitStack) -> _Runs:
+        return cls({name: files.enter_context(workspace.file()) for name in _COLUMNS})
 
     @property
     def starts(self) -> NDArray[np.int64]:
