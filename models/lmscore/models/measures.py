@@ -102,14 +102,14 @@ def kl_divergence(p: ArrayLike, q: ArrayLike) -> float:
         return float((p[possible] * np.log(p[possible] / q[possible])).sum())
 
 
-def score_lines(model: LanguageModel[Any], text: bytes) -> tuple[Texts, BatchScores]:
-    """The lines of a text, with their line feeds, and the score of each."""
+def score_lines(model: LanguageModel[Any], text: bytes) -> BatchScores:
+    """The scores of the lines of a text."""
     data = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(data == _LINE_FEED) + 1
     if len(data) and (not len(ends) or ends[-1] != len(data)):
         ends = np.append(ends, len(data))
-    texts = Texts(data, np.concatenate(([0], ends)))
-    return texts, model.score(ScoreBatch(texts))
+    texts = Texts(data, np.concatenate(([0], ends)))  # a line feed only separates words
+    return model.score(ScoreBatch(texts))
 
 
 def measures_of(scores: BatchScores, characters: int) -> Measures:
@@ -131,8 +131,8 @@ def measure(model: LanguageModel[Any], texts: Iterable[tuple[bytes, bytes]]) -> 
     """
     total = NOTHING
     for text, segmented in texts:
-        _, scores = score_lines(model, segmented)
-        total += measures_of(scores, int(characters_of(text, len(scores.log_probs))))
+        scores = score_lines(model, segmented)
+        total += measures_of(scores, characters_of(text, len(scores.log_probs)))
     return total
 
 

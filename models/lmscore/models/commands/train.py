@@ -2,6 +2,8 @@
 
 import sys
 
+_EXTRA = {"click", "numba", "numpy", "rich"}
+
 
 def main() -> None:
     """Run the command and exit."""
@@ -11,7 +13,9 @@ def main() -> None:
         from lmscore.models.commands.running import run
         from lmscore.models.commands.train_ngram import ngram
     except ModuleNotFoundError as error:
-        sys.exit(f"lmscore-train needs {error.name}: pip install 'lmscore[server]'")
+        if (missing := (error.name or "").partition(".")[0]) not in _EXTRA:
+            raise
+        sys.exit(f"lmscore-train needs {missing}: pip install 'lmscore[server]'")
     group = click.Group(
         commands=[ngram],
         help="Make language models. Exit codes: 0 all went well, 1 something failed, 2 the "
