@@ -38,7 +38,7 @@ def subwords(tokenizer_path: Path) -> Segmenter:
         raise ModelFormatError(tokenizer_path, f"not a tokenizer.json: {error}") from None
 
     def segment(text: str) -> str:
-        encodings = tokenizer.encode_batch_fast(text.split("\n"), add_special_tokens=False)
+        encodings = tokenizer.encode_batch(text.split("\n"), add_special_tokens=False)
         return "\n".join(
             " ".join(token.translate(_BLANKS) for token in encoding.tokens)
             for encoding in encodings
