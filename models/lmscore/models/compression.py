@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -41,9 +42,12 @@ def open_model_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def decompressed(raw: IO[bytes]) -> IO[bytes]:
-    """The plain bytes of a file that is at its start, compressed or not."""
-    head = raw.read(8)
-    raw.seek(0)
+    """The plain bytes of a file that is at its start, compressed or not; a pipe if buffered."""
+    if isinstance(raw, io.BufferedReader):
+        head = raw.peek(8)
+    else:
+        head = raw.read(8)
+        raw.seek(0)
     for magic, (_, opener) in _OPENERS.items():
         if head.startswith(magic):
             return opener(raw)

@@ -38,3 +38,14 @@ class TokenIdError(ModelError):
         self.position = position
         self.problem = problem
         super().__init__(f"token_sequences[{text_index}].ids[{position}]: {problem}")
+
+
+class CorpusError(ModelError):
+    """A text cannot be trained on or measured; names the file and, where there is one, the line."""
+
+    def __init__(self, path: Path, problem: str, *, line: int | None = None) -> None:
+        self.path = path
+        self.line = line  # from 1
+        self.problem = problem
+        name = "standard input" if str(path) == "-" else str(path)
+        super().__init__(f"{name}: {problem}" if line is None else f"{name}:{line}: {problem}")

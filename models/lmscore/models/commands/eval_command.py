@@ -1,0 +1,135 @@
+"""``lmscore-eval``: how well a model predicts texts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lmscore.models.commands.running import progress_bar
+from lmscore.models.estimation.corpus import read_blocks
+from lmscore.models.estimation.training import segmenter
+from lmscore.models.language_model import BatchScores, LanguageModel
+from lmscore.models.loading import load_model
+from lmscore.models.measures import (
+    NOTHING,
+    Measures,
+    characters_of,
+    measures_of,
+    score_lines,
+    to_bits,
+)
+
+_FILE = click.Path(path_type=Path)
+_FIGURES = (
+    "cross_entropy_nats",
+    "cross_entropy_bits",
+    "bits_per_character",
+    "perplexity",
+    "perplexity_excluding_oov",
+    "perplexity_without_ends",
+)
+_COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexity_excluding_oov")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("model_file", metavar="MODEL", type=_FILE)
+@click.argument("texts", nargs=-1, required=True, type=_FILE, metavar="TEXT...")
+@click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
+@click.option("--tokenizer", type=_FILE, help="A tokenizer.json whose subwords are the tokens.")
+@click.option("--per-line", is_flag=True, help="One row a line, separated by tabs, in nats.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+def command(
+    model_file: Path,
+    texts: tuple[Path, ...],
+    tokens: Any,
+    tokenizer: Path | None,
+    per_line: bool,
+    as_json: bool,
+) -> None:
+    r"""Measure how well the model in a file predicts texts, one sentence a line.
+
+    MODEL is an ARPA file, a KenLM binary or an .ngram file; TEXT is UTF-8, plain or compressed, -
+    for standard input. A line's end is an event. The perplexity of all events is KenLM's including
+    OOVs; the one without unknown words is KenLM's excluding OOVs and SRILM's ppl; the one that
+    does not count ends of lines either is SRILM's ppl1.
+
+    \b
+    Examples:
+      lmscore-eval news.ngram test.txt
+      lmscore-eval news.arpa.gz test.txt --per-line >scores.tsv
+    """
+    if tokenizer is not None and tokens == "characters":
+        raise click.UsageError("tokens are either characters or a tokenizer's subwords")
+    if per_line and as_json:
+        raise click.UsageError("rows for lines are not JSON")
+    total = NOTHING
+    with progress_bar() as bar:
+        bar.begin("loading")
+        model = load_model(model_file, bar.advance)
+        bar.begin("scoring")
+        if per_line:
+            click.echo("\t".join(_COLUMNS))
+        segment = segmenter(tokenizer or tokens)
+        for path in texts:
+            blocks = read_blocks(path, lambda _, done, size: bar.advance(done, size))
+            for scores, measures in _scored(
+                model, ((block.data, block.segmented(segment)) for block in blocks)
+            ):
+                if per_line:
+                    click.echo("\n".join(_rows(scores, total.lines)))
+                total += measures
+    if not per_line:
+        click.echo(_as_json(total) if as_json else _as_text(total))
+
+
+def _scored(
+    model: LanguageModel[Any], texts: Iterator[tuple[bytes, bytes]]
+) -> Iterator[tuple[BatchScores, Measures]]:
+    for text, segmented in texts:
+        scores = score_lines(model, segmented)
+        yield scores, measures_of(scores, characters_of(text, len(scores.log_probs)))
+
+
+def _rows(scores: BatchScores, lines_before: int) -> Iterator[str]:
+    columns = (
+        scores.token_counts,
+        scores.oov_counts,
+        scores.log_probs,
+        scores.perplexities,
+        scores.perplexities_excluding_oov,
+    )
+    for line, row in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
+        yield "\t".join(map(str, (lines_before + line, *row)))
+
+
+def _as_json(total: Measures) -> str:
+    """The figures; infinities, which JSON has not, as protobuf spells them."""
+    record = asdict(total) | {name: getattr(total, name) for name in _FIGURES}
+    return json.dumps({name: _plain(value) for name, value in record.items()})
+
+
+def _plain(value: float) -> float | str:
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _as_text(total: Measures) -> str:
+    rows = {
+        "lines": f"{total.lines}",
+        "events": f"{total.events}, {total.oov_events} of them unknown words",
+        "log-likelihood": f"{total.log_prob:.4f} nats, {to_bits(total.log_prob):.4f} bits",
+        "cross-entropy": f"{total.cross_entropy_nats:.6f} nats, "
+        f"{total.cross_entropy_bits:.6f} bits an event",
+        "bits per character": f"{total.bits_per_character:.6f}",
+        "perplexity": f"{total.perplexity:.6g}",
+        "  without unknown words": f"{total.perplexity_excluding_oov:.6g}",
+        "  without ends of lines": f"{total.perplexity_without_ends:.6g}",
+    }
+    return "\n".join(f"{name:<26}{value}" for name, value in rows.items())

@@ -1,0 +1,83 @@
+"""What all commands do alike: errors and warnings in one line, exit codes, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lmscore.models.errors import ModelError
+
+FAILURE = 1
+USAGE = 2
+INTERRUPTED = 130  # what a shell gives a program that SIGINT ended
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code; the arguments are the process' own by default."""
+    warnings.showwarning = lambda message, *_: complain(name, f"warning: {message}")
+    try:
+        return command.main(arguments, prog_name=name, standalone_mode=False) or 0
+    except BrokenPipeError:  # the reader has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except click.UsageError as error:
+        help_of = error.ctx.command_path if error.ctx else name
+        complain(name, f"{error.format_message()} (see {help_of} --help)")
+        return USAGE
+    except click.Abort:
+        complain(name, "interrupted")
+        return INTERRUPTED
+    except (click.ClickException, ModelError, OverflowError, MemoryError, OSError) as error:
+        complain(name, _message(error))
+        return FAILURE
+
+
+def complain(name: str, message: str) -> None:
+    """Write one line to standard error."""
+    click.echo(f"{name}: {' '.join(message.split())}", err=True)
+
+
+def _message(error: Exception) -> str:
+    match error:
+        case click.ClickException():
+            return error.format_message()
+        case OSError(filename=str(name)):
+            return f"{name}: {error.strerror}"
+        case MemoryError():
+            return str(error) or "out of memory"
+        case _:
+            return str(error)
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressBar]:
+    """A bar on standard error where that is a terminal."""
+    console = Console(stderr=True)
+    columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        yield ProgressBar(bar)
+
+
+class ProgressBar:
+    """One bar, for one step after the other."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None)
+
+    def begin(self, step: str) -> None:
+        """Start anew with a step whose end is not known yet."""
+        self._bar.reset(self._task, total=None, description=step)
+
+    def advance(self, done: int, total: int) -> None:
+        """Show how much of the step is done."""
+        self._bar.update(self._task, completed=done, total=total)
