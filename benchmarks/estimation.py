@@ -2,8 +2,9 @@
 
     python benchmarks/estimation.py [--lmplz PATH] [CORPUS]
 
-lmplz is given 2 GB and writes an ARPA file; CORPUS has one sentence a line. Without one, it is the text of Python's own library, words and
-punctuation apart, up to the number of tokens asked for. Prints tokens a second, and ratios.
+lmplz is given 2 GB and writes an ARPA file. CORPUS has one sentence a line; without one, it is the
+text of Python's own library, words and punctuation apart, up to the number of tokens asked for.
+Prints tokens a second, and ratios.
 """
 
 from __future__ import annotations
