@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ TEXTS_PER_REQUEST = 100
 IN_FLIGHT = 8
 
 
+CORES = sorted(os.sched_getaffinity(0))
+
+
 def _pin(core: int) -> None:
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[core % len(cores)]})
+    os.sched_setaffinity(0, {CORES[core % len(CORES)]})
 
 
 @contextmanager
@@ -79,12 +81,17 @@ def run_echo() -> None:
     async def echo(request: bytes, context: object) -> bytes:  # noqa: ARG001
         return request
 
+    async def echo_stream(requests: AsyncIterator[bytes], context: Any) -> None:
+        async for request in requests:
+            await context.write(request)
+
     async def main() -> None:
         server = grpc.aio.server()
-        handler: Any = grpc.unary_unary_rpc_method_handler(echo)
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler("Echo", {"Echo": handler}),)
-        )
+        handlers: dict[str, Any] = {
+            "Echo": grpc.unary_unary_rpc_method_handler(echo),
+            "EchoStream": grpc.stream_stream_rpc_method_handler(echo_stream),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Echo", handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         print(port, flush=True)
@@ -103,6 +110,14 @@ def pipelined(call: Callable[[Any], Any], requests: Sequence[Any]) -> float:
         pending.append(call(request))
     for future in pending:
         future.result()
+    return time.perf_counter() - started
+
+
+def streamed(call: Callable[[Any], Any], requests: Sequence[Any]) -> float:
+    """Seconds for all requests on one stream, which gRPC's flow control paces."""
+    started = time.perf_counter()
+    answered = sum(1 for _ in call(iter(requests)))
+    assert answered == len(requests)
     return time.perf_counter() - started
 
 
@@ -145,6 +160,7 @@ def main() -> None:
         wire.ScoreRequest(model=ModelSelector(name="m"), texts=texts[i : i + TEXTS_PER_REQUEST])
         for i in range(0, len(texts), TEXTS_PER_REQUEST)
     ]
+    stream_requests = [wire.ScoreStreamRequest(score=request) for request in requests]
     payloads = [request.SerializeToString() for request in requests]
     _pin(0)
     with (
@@ -155,9 +171,13 @@ def main() -> None:
     ):
         score = LanguageModelServiceStub(channel).Score.future
         echo: Any = echo_channel.unary_unary("/Echo/Echo")
+        score_stream = LanguageModelServiceStub(channel).ScoreStream
+        echo_stream: Any = echo_channel.stream_stream("/Echo/EchoStream")
         candidates: dict[str, Callable[[], float]] = {
-            "lmscore over gRPC": lambda: pipelined(score, requests),
-            "raw gRPC echo": lambda: pipelined(echo.future, payloads),
+            "lmscore Score": lambda: pipelined(score, requests),
+            "lmscore ScoreStream": lambda: streamed(score_stream, stream_requests),
+            "raw echo, unary": lambda: pipelined(echo.future, payloads),
+            "raw echo, stream": lambda: streamed(echo_stream, payloads),
         }
         peer = kenlm_loop(options.model, texts)
         if peer is not None:
@@ -168,10 +188,12 @@ def main() -> None:
                 best[name] = min(best[name], candidate())
     tokens = sum(len(text.split()) + 1 for text in texts)
     print(f"{len(texts)} texts, {tokens} tokens, {TEXTS_PER_REQUEST} texts a request")
+    reference = best.get("kenlm in process")
     for name, seconds in best.items():
+        ratio = f"{reference / seconds:8.2f} x kenlm in process" if reference else ""
         print(
             f"{name:20} {len(texts) / seconds:12,.0f} texts/s {tokens / seconds:12,.0f} tokens/s"
-            f"   lmscore is {seconds / best['lmscore over gRPC']:.2f} x"
+            f"{ratio}"
         )
 
 

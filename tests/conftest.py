@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Examples are never timed: the machines that run them are shared, and compile on first use.
+settings.register_profile("lmscore", deadline=None)
+settings.load_profile("lmscore")
 
 TINY_ARPA = """\
 \\data\\

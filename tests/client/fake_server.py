@@ -118,6 +118,11 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             self.behaviour.shuffle(held)
         yield from held
 
+    def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
+        self.behaviour.enter("Predict", context)
+        self.behaviour.choose(request.model, context)
+        return predict(request)
+
     def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
         with self.behaviour.lock:
             self.behaviour.running += 1
@@ -268,6 +273,22 @@ def tokenize(index: int, text: str) -> wire.TokenizedText:
         tokenized.end_bytes.append(end)
         tokenized.oov.append(is_oov(word))
     return tokenized
+
+
+def predict(request: wire.PredictRequest) -> wire.PredictResponse:
+    """After n words come n words "x", "xx" …, each as likely as it would be in a text."""
+    response = wire.PredictResponse(model=identity(request.model.name))
+    for prompt in request.prompts:
+        words = ["x" * n for n in range(1, min(len(prompt.split()), request.top_k) + 1)]
+        response.predictions.add(
+            next=wire.LikelyTokens(
+                tokens=words,
+                token_ids=[word_id(word) for word in words],
+                log_probs=[word_log_prob(word) for word in words],
+            ),
+            entropy=float(request.bos),
+        )
+    return response
 
 
 def rescore(request: wire.RescoreRequest) -> wire.RescoreResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmscore.client import (
+    AsyncClient,
     Client,
     Hypothesis,
     InvalidArgumentError,
@@ -17,6 +19,7 @@ from lmscore.client import (
     NBestList,
     RescoreWeights,
 )
+from lmscore.client.cli.app import run
 from tests.server.harness import ServerProcess, server_command
 
 
@@ -82,3 +85,50 @@ def test_models_and_tokens_are_described(client: Client) -> None:
     assert model.ngram.counts == (5, 3)
     ((first, second),) = client.tokenize(["a  zebra"])
     assert (first.oov, second.oov, second.begin_byte, second.end_byte) == (False, True, 3, 8)
+
+
+def test_predictions_and_alternatives_are_those_worked_out_by_hand(client: Client) -> None:
+    after_a, empty = client.predict(["a", ""], top_k=2)
+    (score,) = client.score(["a a"], alternatives=2)
+
+    assert [token.text for token in after_a.next] == ["b", "a"]
+    assert after_a.next[0].log_prob == pytest.approx(math.log(0.5), abs=1e-5)
+    assert empty.next[0].text == "a"
+    second = score.tokens[1]
+    assert (second.text, second.rank) == ("a", 2)
+    assert second.alternatives == after_a.next
+    assert second.entropy == pytest.approx(after_a.entropy)
+
+
+async def test_the_client_for_asyncio_predicts_the_same(client: Client, address: str) -> None:
+    async with AsyncClient(address, model="tiny") as connected:
+        predicted = await connected.predict(["a b", "b"], top_k=3, bos=False)
+
+    assert predicted.outcomes == client.predict(["a b", "b"], top_k=3, bos=False).outcomes
+
+
+def test_the_command_shows_what_may_follow(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["predict", "--address", address, "--top-k", "2", "a"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert run(["predict", "--address", address, "--json", "--top-k", "2", "a", ""]) == 0
+    as_json = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert shown[0] == "a"
+    assert shown[2].split()[:2] == ["b", "0.5000"]
+    assert [line["prompt"] for line in as_json] == ["a", ""]
+    assert [token["text"] for token in as_json[0]["next"]] == ["b", "a"]
+
+
+def test_the_command_shows_what_was_likelier(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a a\n")
+    assert run(["score", "--address", address, "--alternatives", "2", str(texts)]) == 0
+
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1][5:7] == ["rank", "entropy"]
+    assert rows[3][3] == "2"
+    assert rows[3][-2:] == ["b", "a"]

@@ -113,6 +113,7 @@ class BrokenModel(NgramModel):
 class HeldModel(NgramModel):
     """A model that scores only when it is let go."""
 
+    quick_bytes = 0  # so that it is held on a thread
     started: threading.Event
     go: threading.Event
     calls: int = 0

@@ -28,9 +28,11 @@ from lmscore.client.errors import (
 from lmscore.client.requests import Hypothesis, NBestList, RescoreWeights
 from lmscore.client.results import (
     Answer,
+    LikelyToken,
     ModelIdentity,
     ModelInfo,
     NgramInfo,
+    Prediction,
     Ranking,
     RescoredList,
     ScoringContract,
@@ -50,6 +52,7 @@ __all__ = [
     "Hypothesis",
     "InvalidArgumentError",
     "ItemError",
+    "LikelyToken",
     "LmscoreError",
     "MessageTooLargeError",
     "ModelIdentity",
@@ -59,6 +62,7 @@ __all__ = [
     "NBestList",
     "NgramInfo",
     "OverloadedError",
+    "Prediction",
     "Ranking",
     "RescoreWeights",
     "RescoredList",

@@ -16,8 +16,14 @@ from lmscore.client.batching import Window, async_batches, list_batcher, text_ba
 from lmscore.client.channel import ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
-from lmscore.client.requests import ModelChoice, NBestList, RescoreWeights, ScoreSettings
-from lmscore.client.results import Answer, ModelInfo, RescoredList, TextScore, Token
+from lmscore.client.requests import (
+    ModelChoice,
+    NBestList,
+    PredictSettings,
+    RescoreWeights,
+    ScoreSettings,
+)
+from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
 from lmscore.client.status import answer_overdue, error_from_rpc, stream_ended_early
 from lmscore.v1.language_model_service_pb2 import (
     RescoreResponse,
@@ -183,6 +189,17 @@ class AsyncClient:
         finally:
             for call in calls:
                 call.cancel()
+
+    async def predict(
+        self,
+        prompts: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[PredictSettings],
+    ) -> Answer[Prediction]:
+        """The likeliest next tokens after each prompt; "" is the start of a text."""
+        request = convert.predict_request(prompts, self.model, settings)
+        return convert.predictions(await self._call(self._language_model.Predict, request, timeout))
 
     async def tokenize(
         self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]

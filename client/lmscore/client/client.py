@@ -16,8 +16,14 @@ from lmscore.client.batching import Window, batches, list_batcher, text_batcher
 from lmscore.client.channel import ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
-from lmscore.client.requests import ModelChoice, NBestList, RescoreWeights, ScoreSettings
-from lmscore.client.results import Answer, ModelInfo, RescoredList, TextScore, Token
+from lmscore.client.requests import (
+    ModelChoice,
+    NBestList,
+    PredictSettings,
+    RescoreWeights,
+    ScoreSettings,
+)
+from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
 from lmscore.client.status import answer_overdue, error_from_rpc, stream_ended_early
 from lmscore.client.watchdog import Watchdog
 from lmscore.v1.language_model_service_pb2 import (
@@ -136,8 +142,8 @@ class Client:
                     yield from next_answers()
                 self._read(call, watchdog)  # to its end, or the server would see a cancelled call
         finally:
+            call.cancel()  # before the end of the requests, which would look like a good end
             requests.put(None)  # or gRPC's thread would wait for it for ever
-            call.cancel()
 
     def rescore(
         self,
@@ -184,6 +190,17 @@ class Client:
         finally:
             while calls:
                 calls.pop().cancel()
+
+    def predict(
+        self,
+        prompts: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[PredictSettings],
+    ) -> Answer[Prediction]:
+        """The likeliest next tokens after each prompt; "" is the start of a text."""
+        request = convert.predict_request(prompts, self.model, settings)
+        return convert.predictions(self._call(self._language_model.Predict, request, timeout))
 
     def tokenize(
         self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]

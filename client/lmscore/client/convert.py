@@ -10,14 +10,17 @@ from lmscore.client.requests import (
     Hypothesis,
     ModelChoice,
     NBestList,
+    PredictSettings,
     RescoreWeights,
     ScoreSettings,
 )
 from lmscore.client.results import (
     Answer,
+    LikelyToken,
     ModelIdentity,
     ModelInfo,
     NgramInfo,
+    Prediction,
     Ranking,
     RescoredList,
     ScoringContract,
@@ -85,6 +88,18 @@ def tokenize_request(
     return wire.TokenizeRequest(model=_selector(default_model, choice), texts=_checked(texts))
 
 
+def predict_request(
+    prompts: Sequence[str], default_model: str, settings: PredictSettings
+) -> wire.PredictRequest:
+    """Prompts to continue by one token."""
+    return wire.PredictRequest(
+        model=_selector(default_model, settings),
+        prompts=_checked(prompts),
+        top_k=settings.get("top_k"),
+        bos=settings.get("bos"),
+    )
+
+
 def list_models_request() -> model_service_pb2.ListModelsRequest:
     """Every model."""
     return model_service_pb2.ListModelsRequest()
@@ -96,13 +111,17 @@ def get_model_request(default_model: str, choice: ModelChoice) -> model_service_
 
 
 def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRequest:
+    alternatives = settings.get("alternatives", 0)
     detail = wire.SCORE_DETAIL_TOKENS if settings.get("tokens", False) else wire.SCORE_DETAIL_NONE
+    if alternatives:
+        detail = wire.SCORE_DETAIL_FULL
     return wire.ScoreRequest(
         model=_selector(default_model, settings),
         context=settings.get("context", ""),
         detail=detail,
         bos=settings.get("bos", True),
         eos=settings.get("eos", True),
+        alternatives=alternatives or None,
     )
 
 
@@ -149,6 +168,11 @@ def tokenized(
 ) -> Answer[tuple[Token, ...]]:
     """Tokens of texts."""
     return _answer(response.model, response.texts, _tokens)
+
+
+def predictions(response: wire.PredictResponse) -> Answer[Prediction]:
+    """What may follow each prompt."""
+    return _answer(response.model, response.predictions, _prediction)
 
 
 def models(response: model_service_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
@@ -245,9 +269,21 @@ def _token_scores(tokens: wire.TokenScores) -> tuple[TokenScore, ...]:
         tokens.begin_bytes or absent,
         tokens.end_bytes or absent,
         tokens.matched_orders or absent,
+        tokens.ranks or absent,
+        tokens.entropies or absent,
+        map(_likely_tokens, tokens.alternatives) if tokens.alternatives else [()] * len(absent),
         strict=True,
     )
     return tuple(TokenScore(*row) for row in columns)
+
+
+def _likely_tokens(tokens: wire.LikelyTokens) -> tuple[LikelyToken, ...]:
+    columns = zip(tokens.tokens, tokens.token_ids, tokens.log_probs, strict=True)
+    return tuple(LikelyToken(*row) for row in columns)
+
+
+def _prediction(prediction: wire.Prediction) -> Prediction:
+    return Prediction(_likely_tokens(prediction.next), prediction.entropy)
 
 
 def _rescored_list(nbest: wire.RescoredList) -> RescoredList:

@@ -21,6 +21,15 @@ class ScoreSettings(ModelChoice, total=False):
     tokens: bool  # whether to give the score of every token as well; default False
     bos: bool  # whether `<s>` stands before context and text; default True
     eos: bool  # whether `</s>` is scored at the end; default True
+    alternatives: int  # likeliest tokens to give in the place of each token, with its rank and
+    # the entropy there; implies tokens; takes time in proportion to the vocabulary; default 0
+
+
+class PredictSettings(ModelChoice, total=False):
+    """How prompts are continued."""
+
+    top_k: int  # likeliest tokens to give; default 10
+    bos: bool  # whether `<s>` stands before each prompt; default True
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,15 @@ def _item(outcome: Item | ItemError) -> Item:
 
 
 @dataclass(frozen=True, slots=True)
+class LikelyToken:
+    """One of the likeliest tokens in a place."""
+
+    text: str
+    id: int  # in the model's vocabulary
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
 class TokenScore:
     """The score of one event: a token of the text, or the `</s>` after it."""
 
@@ -63,11 +72,22 @@ class TokenScore:
     begin_byte: int | None  # in UTF-8 bytes of the given text; absent for token sequences
     end_byte: int | None  # exclusive
     matched_order: int | None  # length of the n-gram that gave it; absent for other models
+    rank: int | None = None  # 1 + the number of likelier tokens; if alternatives were asked for
+    entropy: float | None = None  # of the distribution in this place, in nats; likewise
+    alternatives: tuple[LikelyToken, ...] = ()  # the likeliest in this place; likewise
 
     @property
     def surprisal(self) -> float:
         """Negative log-probability, in nats; +inf if impossible."""
         return 0.0 - self.log_prob  # never -0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What may follow a prompt."""
+
+    next: tuple[LikelyToken, ...]  # likeliest first
+    entropy: float  # of the whole distribution, in nats
 
 
 @dataclass(frozen=True, slots=True)

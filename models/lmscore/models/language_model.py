@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,9 @@ class LanguageModel(ABC, Generic[State]):
     Methods are pure and may be called from several threads at once.
     """
 
+    quick_bytes: ClassVar[int] = 0
+    """A batch of no more than so many bytes of text is scored sooner than handed to a thread."""
+
     @property
     @abstractmethod
     def vocabulary(self) -> Vocabulary:
@@ -166,6 +169,24 @@ class LanguageModel(ABC, Generic[State]):
     @abstractmethod
     def initial_state(self, n: int, *, bos: bool = True) -> State:
         """N states before any token: after ``<s>`` if bos, else without any context."""
+
+    @abstractmethod
+    def gather(self, states: State, indices: NDArray[np.int64]) -> State:
+        """The states at some indices, which may repeat: (indices,)."""
+
+    @abstractmethod
+    def read(self, texts: Texts, *, bos: bool = True) -> State:
+        """The states after texts, ``<s>`` before them if bos: (texts,)."""
+
+    def states_before(self, batch: ScoreBatch) -> State:
+        """The states in which the items of a batch begin, contexts read: (items,)."""
+        count = len(batch.items)
+        if batch.contexts is None:
+            return self.initial_state(count, bos=batch.bos)
+        states = self.read(batch.contexts, bos=batch.bos)
+        if len(batch.contexts) == count:
+            return states
+        return self.gather(states, np.zeros(count, np.int64))
 
     @abstractmethod
     def advance(self, states: State, token_ids: NDArray[np.int64]) -> State:

@@ -32,6 +32,10 @@ class _ScoreDetailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreDeta
     """Per text only."""
     SCORE_DETAIL_TOKENS: _ScoreDetail.ValueType  # 2
     """Per token as well."""
+    SCORE_DETAIL_FULL: _ScoreDetail.ValueType  # 3
+    """Per token, with what the model expected in its place: rank, entropy, likelier tokens. Each
+    token takes time in proportion to the vocabulary.
+    """
 
 class ScoreDetail(_ScoreDetail, metaclass=_ScoreDetailEnumTypeWrapper):
     """How much a score tells."""
@@ -42,6 +46,10 @@ SCORE_DETAIL_NONE: ScoreDetail.ValueType  # 1
 """Per text only."""
 SCORE_DETAIL_TOKENS: ScoreDetail.ValueType  # 2
 """Per token as well."""
+SCORE_DETAIL_FULL: ScoreDetail.ValueType  # 3
+"""Per token, with what the model expected in its place: rank, entropy, likelier tokens. Each
+token takes time in proportion to the vocabulary.
+"""
 Global___ScoreDetail: _TypeAlias = ScoreDetail  # noqa: Y015
 
 @_typing.final
@@ -81,6 +89,7 @@ class ScoreRequest(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     BOS_FIELD_NUMBER: _builtins.int
     EOS_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """A text before every one of the texts that conditions and is not scored."""
     detail: Global___ScoreDetail.ValueType
@@ -89,6 +98,8 @@ class ScoreRequest(_message.Message):
     """Whether `<s>` stands before the context and the text. Default true."""
     eos: _builtins.bool
     """Whether `</s>` is scored at the end of the text. Default true."""
+    alternatives: _builtins.int
+    """Number of likeliest tokens to tell in the place of each token, in FULL detail. Default 5."""
     @_builtins.property
     def model(self) -> _common_pb2.ModelSelector:
         """The model to score with."""
@@ -111,15 +122,20 @@ class ScoreRequest(_message.Message):
         detail: Global___ScoreDetail.ValueType = ...,
         bos: _builtins.bool | None = ...,
         eos: _builtins.bool | None = ...,
+        alternatives: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bos", b"_bos", "_eos", b"_eos", "bos", b"bos", "eos", b"eos", "model", b"model"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "eos", b"eos", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bos", b"_bos", "_eos", b"_eos", "bos", b"bos", "context", b"context", "detail", b"detail", "eos", b"eos", "model", b"model", "texts", b"texts", "token_sequences", b"token_sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "context", b"context", "detail", b"detail", "eos", b"eos", "model", b"model", "texts", b"texts", "token_sequences", b"token_sequences"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alternatives: _TypeAlias = _typing.Literal["alternatives"]  # noqa: Y015
+    _WhichOneofArgType__alternatives: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives"]  # noqa: Y015
     _WhichOneofReturnType__bos: _TypeAlias = _typing.Literal["bos"]  # noqa: Y015
     _WhichOneofArgType__bos: _TypeAlias = _typing.Literal["_bos", b"_bos"]  # noqa: Y015
     _WhichOneofReturnType__eos: _TypeAlias = _typing.Literal["eos"]  # noqa: Y015
     _WhichOneofArgType__eos: _TypeAlias = _typing.Literal["_eos", b"_eos"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alternatives) -> _WhichOneofReturnType__alternatives | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bos) -> _WhichOneofReturnType__bos | None: ...
     @_typing.overload
@@ -224,6 +240,9 @@ class TokenScores(_message.Message):
     LOG_PROBS_FIELD_NUMBER: _builtins.int
     OOV_FIELD_NUMBER: _builtins.int
     MATCHED_ORDERS_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    ENTROPIES_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The text of each token; `</s>` for the end."""
@@ -256,6 +275,18 @@ class TokenScores(_message.Message):
         Empty for models that are not n-grams.
         """
 
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """1 plus the number of tokens that were likelier in this place. In FULL detail."""
+
+    @_builtins.property
+    def entropies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Entropy of the distribution in this place, in nats. In FULL detail."""
+
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___LikelyTokens]:
+        """The likeliest tokens in this place, the token itself perhaps among them. In FULL detail."""
+
     def __init__(
         self,
         *,
@@ -266,14 +297,55 @@ class TokenScores(_message.Message):
         log_probs: _abc.Iterable[_builtins.float] | None = ...,
         oov: _abc.Iterable[_builtins.bool] | None = ...,
         matched_orders: _abc.Iterable[_builtins.int] | None = ...,
+        ranks: _abc.Iterable[_builtins.int] | None = ...,
+        entropies: _abc.Iterable[_builtins.float] | None = ...,
+        alternatives: _abc.Iterable[Global___LikelyTokens] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_bytes", b"begin_bytes", "end_bytes", b"end_bytes", "log_probs", b"log_probs", "matched_orders", b"matched_orders", "oov", b"oov", "token_ids", b"token_ids", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "begin_bytes", b"begin_bytes", "end_bytes", b"end_bytes", "entropies", b"entropies", "log_probs", b"log_probs", "matched_orders", b"matched_orders", "oov", b"oov", "ranks", b"ranks", "token_ids", b"token_ids", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenScores: _TypeAlias = TokenScores  # noqa: Y015
+
+@_typing.final
+class LikelyTokens(_message.Message):
+    """The head of a next-token distribution in parallel arrays, likeliest first; of equally likely
+    tokens the one with the lower id comes first.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    LOG_PROBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The text of each token."""
+
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The token's id in the model's vocabulary."""
+
+    @_builtins.property
+    def log_probs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Log-probability of the token, in nats."""
+
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[_builtins.str] | None = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        log_probs: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_probs", b"log_probs", "token_ids", b"token_ids", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LikelyTokens: _TypeAlias = LikelyTokens  # noqa: Y015
 
 @_typing.final
 class ScoreStreamRequest(_message.Message):
@@ -625,6 +697,115 @@ class Ranking(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ranking: _TypeAlias = Ranking  # noqa: Y015
+
+@_typing.final
+class PredictRequest(_message.Message):
+    """Prompts to continue by one token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    BOS_FIELD_NUMBER: _builtins.int
+    top_k: _builtins.int
+    """Number of likeliest tokens to tell. Default 10."""
+    bos: _builtins.bool
+    """Whether `<s>` stands before each prompt. Default true."""
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelSelector:
+        """The model to ask."""
+
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What stands before the token; empty for the start of a text."""
+
+    def __init__(
+        self,
+        *,
+        model: _common_pb2.ModelSelector | None = ...,
+        prompts: _abc.Iterable[_builtins.str] | None = ...,
+        top_k: _builtins.int | None = ...,
+        bos: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bos", b"_bos", "_top_k", b"_top_k", "bos", b"bos", "model", b"model", "top_k", b"top_k"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bos", b"_bos", "_top_k", b"_top_k", "bos", b"bos", "model", b"model", "prompts", b"prompts", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bos: _TypeAlias = _typing.Literal["bos"]  # noqa: Y015
+    _WhichOneofArgType__bos: _TypeAlias = _typing.Literal["_bos", b"_bos"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bos) -> _WhichOneofReturnType__bos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+
+Global___PredictRequest: _TypeAlias = PredictRequest  # noqa: Y015
+
+@_typing.final
+class PredictResponse(_message.Message):
+    """What is likely to follow each prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelIdentity:
+        """The model that answered."""
+
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
+        """One per prompt, in the request's order."""
+
+    def __init__(
+        self,
+        *,
+        model: _common_pb2.ModelIdentity | None = ...,
+        predictions: _abc.Iterable[Global___Prediction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "predictions", b"predictions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PredictResponse: _TypeAlias = PredictResponse  # noqa: Y015
+
+@_typing.final
+class Prediction(_message.Message):
+    """The distribution after one prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_FIELD_NUMBER: _builtins.int
+    ENTROPY_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    entropy: _builtins.float
+    """Entropy of the whole distribution, in nats."""
+    @_builtins.property
+    def next(self) -> Global___LikelyTokens:
+        """The likeliest tokens."""
+
+    @_builtins.property
+    def error(self) -> _common_pb2.ItemError:
+        """Why there is no prediction. If set, nothing else of this message is."""
+
+    def __init__(
+        self,
+        *,
+        next: Global___LikelyTokens | None = ...,
+        entropy: _builtins.float = ...,
+        error: _common_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "next", b"next"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entropy", b"entropy", "error", b"error", "next", b"next"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prediction: _TypeAlias = Prediction  # noqa: Y015
 
 @_typing.final
 class TokenizeRequest(_message.Message):

@@ -52,6 +52,11 @@ class LanguageModelServiceStub:
                 request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreRequest.SerializeToString,
                 response_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreResponse.FromString,
                 _registered_method=True)
+        self.Predict = channel.unary_unary(
+                '/lmscore.v1.LanguageModelService/Predict',
+                request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.SerializeToString,
+                response_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/lmscore.v1.LanguageModelService/Tokenize',
                 request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.TokenizeRequest.SerializeToString,
@@ -89,6 +94,13 @@ class LanguageModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Predict(self, request, context):
+        """The likeliest next tokens after each prompt, and how sure the model is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Tokenize(self, request, context):
         """Splits texts into the model's tokens.
         """
@@ -113,6 +125,11 @@ def add_LanguageModelServiceServicer_to_server(servicer, server):
                     servicer.Rescore,
                     request_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreRequest.FromString,
                     response_serializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreResponse.SerializeToString,
+            ),
+            'Predict': grpc.unary_unary_rpc_method_handler(
+                    servicer.Predict,
+                    request_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.FromString,
+                    response_serializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -204,6 +221,33 @@ class LanguageModelService:
             '/lmscore.v1.LanguageModelService/Rescore',
             lmscore_dot_v1_dot_language__model__service__pb2.RescoreRequest.SerializeToString,
             lmscore_dot_v1_dot_language__model__service__pb2.RescoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Predict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lmscore.v1.LanguageModelService/Predict',
+            lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.SerializeToString,
+            lmscore_dot_v1_dot_language__model__service__pb2.PredictResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,8 @@ class LanguageModelServiceStub:
     """Ranks n-best lists by a weighted sum of the model's score and their own
     features, under one or more weight settings in a single model pass.
     """
+    Predict: _grpc.UnaryUnaryMultiCallable[_language_model_service_pb2.PredictRequest, _language_model_service_pb2.PredictResponse]
+    """The likeliest next tokens after each prompt, and how sure the model is."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_language_model_service_pb2.TokenizeRequest, _language_model_service_pb2.TokenizeResponse]
     """Splits texts into the model's tokens."""
 
@@ -71,6 +73,8 @@ class LanguageModelServiceAsyncStub(LanguageModelServiceStub):
     """Ranks n-best lists by a weighted sum of the model's score and their own
     features, under one or more weight settings in a single model pass.
     """
+    Predict: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.PredictRequest, _language_model_service_pb2.PredictResponse]  # type: ignore[assignment]
+    """The likeliest next tokens after each prompt, and how sure the model is."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.TokenizeRequest, _language_model_service_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Splits texts into the model's tokens."""
 
@@ -109,6 +113,14 @@ class LanguageModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ranks n-best lists by a weighted sum of the model's score and their own
         features, under one or more weight settings in a single model pass.
         """
+
+    @_abc_1.abstractmethod
+    def Predict(
+        self,
+        request: _language_model_service_pb2.PredictRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_language_model_service_pb2.PredictResponse, _abc.Awaitable[_language_model_service_pb2.PredictResponse]]:
+        """The likeliest next tokens after each prompt, and how sure the model is."""
 
     @_abc_1.abstractmethod
     def Tokenize(

@@ -85,6 +85,32 @@ class ModelLoadingError(ServiceError):
 
 
 @dataclass(eq=False)
+class UnsupportedError(ServiceError):
+    """The model cannot do what is asked of it."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "UNSUPPORTED_BY_MODEL"
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
+class CorruptModelError(ServiceError):
+    """The model's file turned out to be damaged."""
+
+    code = StatusCode.DATA_LOSS
+    reason = "MODEL_CORRUPT"
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+@dataclass(eq=False)
 class OverloadedError(ServiceError):
     """The queue is full."""
 

@@ -118,7 +118,12 @@ async def build(settings: Settings) -> Server:
     )
     repository = ModelRepository()
     scheduler = Scheduler(settings.threads, settings.max_queued_bytes)
-    limits = Limits(settings.max_texts, settings.max_text_bytes)
+    limits = Limits(
+        settings.max_texts,
+        settings.max_text_bytes,
+        settings.max_distributions,
+        settings.max_alternatives,
+    )
     language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
         LanguageModelService(repository, scheduler, limits, settings.max_stream_requests),
         grpc_server,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
+from lmscore.models.distribution import Distributions, EventDetails, event_details, predict
+from lmscore.models.errors import CapabilityError, ModelFormatError
 from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
     ScoreBatch,
     Texts,
+    TokenArrays,
     TokenizedTexts,
 )
-from lmscore.server.errors import OverloadedError
+from lmscore.server.errors import CorruptModelError, OverloadedError, UnsupportedError
 
 _RETRY_AFTER_SECONDS = 0.1  # a full queue of n-gram work is gone in less
 
@@ -34,10 +39,29 @@ class Scheduler:
 
     async def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> BatchScores:
         """Score a batch; OverloadedError if too much is waiting already."""
-        size = batch.items.offsets[-1]
+        size = int(batch.items.offsets[-1])
         if batch.contexts is not None:
-            size += batch.contexts.offsets[-1]
-        return await self._submit(int(size), model.score, batch)
+            size += int(batch.contexts.offsets[-1])
+        if isinstance(batch.items, Texts) and size <= model.quick_bytes:
+            with _told_to_callers():
+                return model.score(batch)  # a thread would take longer to wake up
+        return await self._submit(size, model.score, batch)
+
+    async def details(
+        self, model: LanguageModel[Any], batch: ScoreBatch, events: TokenArrays, k: int
+    ) -> EventDetails:
+        """What a model expected in the place of each event.
+
+        Raises OverloadedError, or UnsupportedError for a model that can only score.
+        """
+        return await self._submit(len(events.token_ids), event_details, model, batch, events, k)
+
+    async def predict(
+        self, model: LanguageModel[Any], prompts: Texts, k: int, *, bos: bool
+    ) -> Distributions:
+        """What may follow each prompt; raises as details does."""
+        work = partial(predict, model, prompts, k, bos=bos)
+        return await self._submit(int(prompts.offsets[-1]), work)
 
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; OverloadedError if too much is waiting already."""
@@ -56,7 +80,19 @@ class Scheduler:
         # back, and its memory is in use until then.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, size))
-        return await asyncio.wrap_future(future)
+        with _told_to_callers():
+            return await asyncio.wrap_future(future)
 
     def _release(self, size: int) -> None:
         self._queued_bytes -= size
+
+
+@contextmanager
+def _told_to_callers() -> Iterator[None]:
+    """Turn what a model says it cannot do into errors with a status."""
+    try:
+        yield
+    except CapabilityError as error:
+        raise UnsupportedError(str(error)) from None
+    except ModelFormatError as error:
+        raise CorruptModelError(str(error)) from None

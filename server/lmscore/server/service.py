@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from lmscore.server.convert import models, rescore, score, tokenize
+from lmscore.server.convert import models, predict, rescore, score, tokenize
 from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
 from lmscore.server.repository import ModelRepository
@@ -21,7 +21,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
-    """Score, ScoreStream, Rescore and Tokenize over the models of a repository."""
+    """Score, ScoreStream, Rescore, Predict and Tokenize over the models of a repository."""
 
     def __init__(
         self,
@@ -50,16 +50,22 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         places = asyncio.Semaphore(self._max_stream_requests)
         writing = asyncio.Lock()
 
-        async def answer(request: wire.ScoreStreamRequest) -> None:
-            response = await self._stream_answer(request)
+        async def write(response: wire.ScoreStreamResponse) -> None:
             async with writing:
                 await context.write(response)
             places.release()
 
+        async def answer(request: wire.ScoreStreamRequest) -> None:
+            await write(await self._stream_answer(request))
+
         async with asyncio.TaskGroup() as answers:
             async for request in requests:
                 await places.acquire()
-                answers.create_task(answer(request))
+                if self._is_quick(request.score):
+                    # Scored here and now; the next request is read while the answer is written.
+                    answers.create_task(write(await self._stream_answer(request)))
+                else:
+                    answers.create_task(answer(request))
 
     async def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
         """Score all hypotheses in one batch and rank every list."""
@@ -67,6 +73,15 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         work = rescore.rescore_work(request, self._limits)
         scores = await self._scheduler.score(served.model, work.batch)
         return rescore.rescore_response(served, request, work, scores)
+
+    async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
+        """Tell what may follow each prompt."""
+        served = self._repository.find(*selector(request.model))
+        work = predict.predict_work(request, self._limits)
+        distributions = await self._scheduler.predict(
+            served.model, work.prompts, work.top_k, bos=work.bos
+        )
+        return predict.predict_response(served, work, distributions)
 
     async def Tokenize(
         self,
@@ -83,7 +98,19 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         served = self._repository.find(*selector(request.model))
         work = score.score_work(request, self._limits, served.model.vocabulary)
         scores = await self._scheduler.score(served.model, work.batch)
-        return score.score_response(served, work, scores)
+        details = None
+        if work.alternatives is not None and scores.tokens is not None:
+            details = await self._scheduler.details(
+                served.model, work.batch, scores.tokens, work.alternatives
+            )
+        return score.score_response(served, work, scores, details)
+
+    def _is_quick(self, request: wire.ScoreRequest) -> bool:
+        try:
+            served = self._repository.find(*selector(request.model))
+        except ServiceError:
+            return True
+        return request.ByteSize() <= served.model.quick_bytes
 
     async def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
         while True:

@@ -91,6 +91,13 @@ class Settings(BaseModel):
         int, Field(ge=1, description="Most texts, or hypotheses, in one request")
     ] = 20_000
     max_text_bytes: Annotated[int, Field(ge=1, description="Longest text, in UTF-8 bytes")] = 2**20
+    max_distributions: Annotated[
+        int,
+        Field(ge=1, description="Next-token distributions (prompts, FULL detail) of one request"),
+    ] = 4096
+    max_alternatives: Annotated[
+        int, Field(ge=1, description="Most tokens told of a next-token distribution")
+    ] = 1000
     max_queued_bytes: Annotated[
         int, Field(ge=1, description="Text that may wait to be scored, in bytes")
     ] = 64 * 2**20

@@ -13,6 +13,7 @@ import ctypes
 import mmap
 import random
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def header_flipped(original: bytes) -> Iterator[bytes]:
 
 def main(path: Path, how: str, count: int = 0) -> None:
     random.seed(7)
+    warnings.simplefilter("error")
     original = path.read_bytes()
     copies = {
         "truncate": lambda: truncated(original),

@@ -10,6 +10,7 @@ import click
 
 from lmscore.client.cli.models import models
 from lmscore.client.cli.output import complain
+from lmscore.client.cli.predict import predict
 from lmscore.client.cli.rescore import rescore
 from lmscore.client.cli.score import score
 from lmscore.client.cli.tokenize import tokenize
@@ -36,6 +37,7 @@ def command() -> None:
 
 command.add_command(score)
 command.add_command(rescore)
+command.add_command(predict)
 command.add_command(tokenize)
 command.add_command(models)
 

@@ -51,8 +51,12 @@ def json_line(record: Mapping[str, Any]) -> str:
 
 
 def record_of(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass by name."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    """The fields of a dataclass by name, without what was not asked for: fields at a default."""
+    return {
+        field.name: content
+        for field in fields(value)
+        if (content := getattr(value, field.name)) != field.default
+    }
 
 
 def answered_by(model: ModelIdentity) -> dict[str, Any]:

@@ -29,13 +29,19 @@ from lmscore.client.cli.output import (
     table_text,
 )
 from lmscore.client.errors import ItemError
-from lmscore.client.results import ModelIdentity, TextScore
+from lmscore.client.results import ModelIdentity, TextScore, TokenScore
 from lmscore.client.textfile import LineReader
 
 
 @click.command()
 @source_argument
 @click.option("--tokens", is_flag=True, help="Show every token: surprisal, n-gram length, OOV.")
+@click.option(
+    "--alternatives",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Show every token, with its rank, the entropy in its place and the N likeliest there.",
+)
 @click.option("--context", default="", help="A text before every line, which is not scored.")
 @click.option("--bos/--no-bos", default=True, show_default=True, help="Begin each line with <s>.")
 @click.option("--eos/--no-eos", default=True, show_default=True, help="Score </s> after each line.")
@@ -45,6 +51,7 @@ from lmscore.client.textfile import LineReader
 def score(
     source: str,
     tokens: bool,
+    alternatives: int | None,
     context: str,
     bos: bool,
     eos: bool,
@@ -63,11 +70,12 @@ def score(
     Examples:
       lmscore score sentences.txt > scores.tsv
       echo "the function returns a list" | lmscore score --tokens -
+      echo "the function returns a lisp" | lmscore score --alternatives 3 -
       lmscore score --json --model cv hypotheses.txt.gz | jq .perplexity
     """
     lines = LineReader(source)
     summary = Summary()
-    write = _json if as_json else _table if tokens else _row
+    write = _json if as_json else _table if tokens or alternatives else _row
     with (
         connect(address, timeout, model) as client,
         output() as out,
@@ -75,7 +83,12 @@ def score(
     ):
         sent, kept = tee(lines)
         answers = client.score_stream(
-            (line.text for line in sent), context=context, tokens=tokens, bos=bos, eos=eos
+            (line.text for line in sent),
+            context=context,
+            tokens=tokens,
+            alternatives=alternatives or 0,
+            bos=bos,
+            eos=eos,
         )
         for answer in answers:
             for outcome, line in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
@@ -112,15 +125,26 @@ def _table(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
     table = Table("token", box=None, pad_edge=False)
     for heading in ("surprisal (nats)", "n-gram", "OOV"):
         table.add_column(heading, justify="right")
+    detailed = any(token.rank is not None for token in outcome.tokens)
+    if detailed:
+        table.add_column("rank", justify="right")
+        table.add_column("entropy (nats)", justify="right")
+        table.add_column("likeliest here")
     for token in outcome.tokens:
         table.add_row(
             Text(token.text),  # not a string, which could hold rich's markup
             f"{token.surprisal:.4f}",
             "" if token.matched_order is None else str(token.matched_order),
             "OOV" if token.oov else "",
+            *(_detail(token) if detailed else ()),
         )
     total = f"log-prob {outcome.log_prob:.4f} nats, perplexity {outcome.perplexity:.4f}"
     return f"{text}\n{table_text(table)}{total}\n\n"
+
+
+def _detail(token: TokenScore) -> tuple[str, str, Text]:
+    likeliest = " ".join(each.text for each in token.alternatives)
+    return str(token.rank), f"{token.entropy:.2f}", Text(likeliest)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm.binary import KenlmBinary
 from lmscore.models.kenlm.row import NONE, Edges, Row, Sequences
-from lmscore.models.kenlm.search import Queries, charged
+from lmscore.models.kenlm.search import Matches, Queries, charged
 from lmscore.models.kenlm.spans import Words, places_in_texts, split_words
 from lmscore.models.kenlm.vocabulary import KenlmVocabulary
 from lmscore.models.kenlm.word_hashes import UNK_ID
@@ -75,6 +75,23 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
             states[:, -1] = self._bos
         return states
 
+    def gather(self, states: NDArray[np.uint32], indices: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The states at some indices."""
+        return states[indices]
+
+    def read(self, texts: Texts, *, bos: bool = True) -> NDArray[np.uint32]:
+        """The states after texts: their last words."""
+        words = split_words(texts)
+        ids = self._ids(texts, words)
+        states = self.initial_state(len(texts), bos=False)
+        begins, ends = words.offsets[:-1], words.offsets[1:]
+        for column in range(self._order - 1):
+            place = ends - (self._order - 1 - column)  # of the word that belongs there
+            states[place >= begins, column] = ids[place[place >= begins]]
+            if bos:
+                states[place == begins - 1, column] = self._bos
+        return states
+
     def advance(
         self, states: NDArray[np.uint32], token_ids: NDArray[np.int64]
     ) -> NDArray[np.uint32]:
@@ -125,18 +142,10 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
         row = self._row(batch, items)
         queries = row.queries()
         matches = self._binary.look_up(queries)
-        log10_probs = charged(queries, matches, matches)[row.events]
+        log10_probs = self._charged(queries, matches, matches)[row.events]
+        lengths = matches.orders[row.events]
         events = Events(row.offsets, row.words[row.events], places)
-        scores = batch_scores(
-            events,
-            log10_probs,
-            matches.orders[row.events],
-            UNK_ID,
-            per_token=batch.per_token,
-        )
-        if np.isnan(scores.log_probs).any():
-            raise ModelFormatError(self._binary.path, "a probability in the file is not a number")
-        return scores
+        return batch_scores(events, log10_probs, lengths, UNK_ID, per_token=batch.per_token)
 
     def _ids(self, texts: Texts, words: Words) -> NDArray[np.uint32]:
         return self.vocabulary.ids(texts.data, words.begins, words.ends)
@@ -157,4 +166,12 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
         before = Queries(context, context, np.arange(known), np.arange(known))
         ends = np.full(len(words), known)
         after = Queries(words, context, ends, ends)
-        return charged(after, self._binary.look_up(after), self._binary.look_up(before))
+        return self._charged(after, self._binary.look_up(after), self._binary.look_up(before))
+
+    def _charged(
+        self, queries: Queries, matches: Matches, contexts: Matches
+    ) -> NDArray[np.float32]:
+        log10_probs = charged(queries, matches, contexts)
+        if np.isnan(log10_probs).any():
+            raise ModelFormatError(self._binary.path, "a probability in the file is not a number")
+        return log10_probs

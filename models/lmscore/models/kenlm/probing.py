@@ -26,7 +26,8 @@ _UNIGRAM_BYTES = 8
 _MIDDLE_BYTES = KEY_BYTES + 8  # key, probability, back-off
 _LONGEST_BYTES = KEY_BYTES + 4  # key, probability
 _SIGN: Any = np.uint64(1 << 31)
-_AHEAD = 16  # queries whose buckets are on their way from memory; a power of two
+_AHEAD = 16  # queries whose buckets are on their way from memory
+_SLOTS = 64  # at least the 2 * _AHEAD queries begun and not yet answered; a power of two
 _NEXT_LINE = 48  # bytes after a home: a search often ends there, in the next cache line
 
 
@@ -41,10 +42,11 @@ class ProbingTables(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What has been asked of the memory: n-grams by query modulo _AHEAD, and by length."""
+    """What has been asked of the memory, by query modulo _SLOTS and words of context less one."""
 
-    keys: NDArray[np.uint64]  # (_AHEAD, order - 1)
-    homes: NDArray[np.int64]  # (_AHEAD, order - 1)
+    keys: NDArray[np.uint64]  # (_SLOTS, order - 1)
+    homes: NDArray[np.int64]  # (_SLOTS, order - 1)
+    lengths: NDArray[np.int64]  # (_SLOTS,) words of context worth looking at
 
 
 def read_tables(sections: Sections, header: Header) -> ProbingTables:
@@ -63,21 +65,56 @@ def read_tables(sections: Sections, header: Header) -> ProbingTables:
 
 def look_up(tables: ProbingTables, queries: Queries, matches: Matches) -> None:
     """Answer queries."""
-    shape = (_AHEAD, len(tables.begins))
-    asked = _Asked(np.empty(shape, np.uint64), np.empty(shape, np.int64))
+    shape = (_SLOTS, len(tables.begins))
+    asked = _Asked(
+        np.empty(shape, np.uint64), np.empty(shape, np.int64), np.empty(_SLOTS, np.int64)
+    )
     _look_up(tables, queries, asked, matches)
 
 
 @kernel
 def _look_up(tables: ProbingTables, queries: Queries, asked: _Asked, matches: Matches) -> None:
-    """Answer queries; while one is answered, the memory fetches what the next ones look at."""
+    """Answer queries in three steps, each _AHEAD queries after the one before.
+
+    First the bigram is asked of the memory; when it has come, longer n-grams if there is one;
+    when these have come, they are looked at.
+    """
     n = len(queries.words)
-    for i in range(min(_AHEAD, n)):
-        _ask(tables, queries, asked, i)
-    for i in range(n):
-        _answer(tables, queries, asked, matches, i)
-        if i + _AHEAD < n:
-            _ask(tables, queries, asked, i + _AHEAD)
+    for i in range(n + 2 * _AHEAD):
+        if i < n:
+            prefetch(tables.file, _unigram(tables, queries.words[i]))
+            _ask(tables, queries, asked, i, 1, min(1, queries.lengths[i]))
+        if _AHEAD <= i < n + _AHEAD:
+            _take_short(tables, queries, asked, matches, i - _AHEAD)
+        if i >= 2 * _AHEAD:
+            _take_long(tables, asked, matches, i - 2 * _AHEAD)
+
+
+@inline
+def _take_short(
+    tables: ProbingTables, queries: Queries, asked: _Asked, matches: Matches, i: int
+) -> None:
+    """Answer with a unigram or a bigram, and ask for longer n-grams if there may be any."""
+    asked.lengths[i & (_SLOTS - 1)] = 0
+    weights = load_u64(tables.file, _unigram(tables, queries.words[i]))
+    _set_match(matches, i, 0, weights)
+    if queries.lengths[i] > 0 and weights & _SIGN == ZERO and _take(tables, asked, matches, i, 1):
+        asked.lengths[i & (_SLOTS - 1)] = queries.lengths[i]
+        _ask(tables, queries, asked, i, 2, queries.lengths[i])
+
+
+@inline
+def _take_long(tables: ProbingTables, asked: _Asked, matches: Matches, i: int) -> None:
+    """Answer with ever longer n-grams from trigrams on, as long as there are any."""
+    for k in range(2, asked.lengths[i & (_SLOTS - 1)] + 1):
+        if not _take(tables, asked, matches, i, k):
+            break
+
+
+@inline
+def _unigram(tables: ProbingTables, word: Any) -> int:
+    at: int = tables.unigrams + _UNIGRAM_BYTES * i64(word)
+    return at
 
 
 @inline
@@ -88,11 +125,13 @@ def _table(tables: ProbingTables, k: int) -> HashTable:
 
 
 @inline
-def _ask(tables: ProbingTables, queries: Queries, asked: _Asked, i: int) -> None:
-    """Compute the keys of a query's n-grams of every length, and ask for their buckets."""
-    slot = i & (_AHEAD - 1)
-    key = u64(queries.words[i])
-    for k in range(1, queries.lengths[i] + 1):
+def _ask(
+    tables: ProbingTables, queries: Queries, asked: _Asked, i: int, first: int, last: int
+) -> None:
+    """Ask for the buckets of a query's n-grams with first to last words of context."""
+    slot = i & (_SLOTS - 1)
+    key = u64(queries.words[i]) if first == 1 else asked.keys[slot, first - 2]
+    for k in range(first, last + 1):
         word = u64(queries.contexts[queries.ends[i] - k])
         key = (key * _HASH_MULTIPLIER) ^ ((word + ONE) * _WORD_MULTIPLIER)
         at = home(_table(tables, k), key)
@@ -103,25 +142,20 @@ def _ask(tables: ProbingTables, queries: Queries, asked: _Asked, i: int) -> None
 
 
 @inline
-def _answer(
-    tables: ProbingTables, queries: Queries, asked: _Asked, matches: Matches, i: int
-) -> None:
-    """Go from the unigram to longer n-grams, as long as there are any."""
-    slot = i & (_AHEAD - 1)
-    weights = load_u64(tables.file, tables.unigrams + _UNIGRAM_BYTES * i64(queries.words[i]))
-    _set_match(matches, i, 0, weights)
-    for k in range(1, queries.lengths[i] + 1):
-        if weights & _SIGN != ZERO:
-            break
-        at = find(_table(tables, k), asked.keys[slot, k - 1], asked.homes[slot, k - 1])
-        if at < 0:
-            break
-        if k == len(tables.begins):
-            matches.orders[i] = k + 1
-            matches.log10_probs[i] = tables.floats[(at + KEY_BYTES) >> 2]
-        else:
-            weights = load_u64(tables.file, at + KEY_BYTES)
-            _set_match(matches, i, k, weights)
+def _take(tables: ProbingTables, asked: _Asked, matches: Matches, i: int, k: int) -> bool:
+    """Answer with the n-gram with k words of context, if any; tell whether longer ones may be."""
+    slot = i & (_SLOTS - 1)
+    at = find(_table(tables, k), asked.keys[slot, k - 1], asked.homes[slot, k - 1])
+    if at < 0:
+        return False
+    if k == len(tables.begins):
+        matches.orders[i] = k + 1
+        matches.log10_probs[i] = tables.floats[(at + KEY_BYTES) >> 2]
+        return False
+    weights = load_u64(tables.file, at + KEY_BYTES)
+    _set_match(matches, i, k, weights)
+    longer: bool = weights & _SIGN == ZERO
+    return longer
 
 
 @inline

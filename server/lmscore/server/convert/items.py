@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmscore.models.distribution import Distributions
+from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import Texts
-from lmscore.server.errors import InvalidFieldError, ServiceError, TextTooLongError
+from lmscore.models.vocabulary import Vocabulary
+from lmscore.server.errors import (
+    InvalidFieldError,
+    ServiceError,
+    TextTooLongError,
+    UnsupportedError,
+)
 from lmscore.server.repository import LoadingModel, ServedModel
 from lmscore.v1 import common_pb2
+from lmscore.v1 import language_model_service_pb2 as wire
 
 ItemErrors = dict[int, ServiceError]
 """Why items of a request cannot be answered, by their index."""
@@ -22,6 +31,8 @@ class Limits:
 
     max_texts: int
     max_text_bytes: int
+    max_distributions: int  # next-token distributions that one request may ask for
+    max_alternatives: int  # tokens of each of them that it may be told
 
 
 def selector(message: common_pb2.ModelSelector) -> tuple[str, int | None]:
@@ -51,6 +62,20 @@ def check_count(name: str, count: int, limits: Limits) -> None:
         raise InvalidFieldError(name, f"{count} are too many; the limit is {limits.max_texts}")
 
 
+def check_distributions(name: str, count: int, limits: Limits) -> None:
+    """Raise InvalidFieldError if a request asks for too many next-token distributions."""
+    if count > limits.max_distributions:
+        problem = f"{count} next-token distributions are over the limit of"
+        raise InvalidFieldError(name, f"{problem} {limits.max_distributions}; send fewer texts")
+
+
+def check_alternatives(name: str, count: int, limits: Limits) -> int:
+    """The number of alternatives asked for, if it is within 1 and the limit."""
+    if not 1 <= count <= limits.max_alternatives:
+        raise InvalidFieldError(name, f"{count} is not within 1 and {limits.max_alternatives}")
+    return count
+
+
 def check_size(path: str, text: str, limits: Limits) -> None:
     """Raise TextTooLongError if a text is over the limit."""
     # A character has at most four bytes, so most texts need not be encoded to be counted.
@@ -66,21 +91,20 @@ def too_long_error(path: str, size: int, limits: Limits) -> TextTooLongError:
 
 
 def text_items(
-    texts: Sequence[str], limits: Limits
-) -> tuple[Texts, list[str], list[int] | None, ItemErrors]:
-    """The texts that are not too long, their indices (None: all), and the errors of the others."""
+    name: str, texts: Sequence[str], limits: Limits
+) -> tuple[Texts, list[str], ItemErrors]:
+    """The texts of a field that are not too long, as a batch and as they are; others' errors."""
     strings = list(texts)
     items = Texts.from_strings(strings)
     too_long = np.flatnonzero(np.diff(items.offsets) > limits.max_text_bytes)
     if not too_long.size:
-        return items, strings, None, {}
+        return items, strings, {}
     errors: ItemErrors = {
-        int(i): too_long_error(f"texts[{i}]", int(np.diff(items.offsets)[i]), limits)
+        int(i): too_long_error(f"{name}[{i}]", int(np.diff(items.offsets)[i]), limits)
         for i in too_long
     }
-    accepted = [i for i in range(len(strings)) if i not in errors]
-    strings = [strings[i] for i in accepted]
-    return Texts.from_strings(strings), strings, accepted, errors
+    strings = [text for i, text in enumerate(strings) if i not in errors]
+    return Texts.from_strings(strings), strings, errors
 
 
 def surfaces(text: str, begins: list[int], ends: list[int]) -> list[str]:
@@ -88,3 +112,23 @@ def surfaces(text: str, begins: list[int], ends: list[int]) -> list[str]:
     data = text.encode()
     pairs = zip(begins, ends, strict=True)
     return [data[begin:end].decode(errors="replace") for begin, end in pairs]
+
+
+def likely_tokens(
+    distributions: Distributions, row: int, vocabulary: Vocabulary
+) -> wire.LikelyTokens:
+    """The head of one distribution."""
+    possible = int((distributions.top_ids[row] >= 0).sum())
+    ids = distributions.top_ids[row, :possible].tolist()
+    log_probs = distributions.top_log_probs[row, :possible].tolist()
+    return wire.LikelyTokens(
+        tokens=token_texts(ids, vocabulary), token_ids=ids, log_probs=log_probs
+    )
+
+
+def token_texts(token_ids: list[int], vocabulary: Vocabulary) -> list[str]:
+    """The texts of tokens; UnsupportedError for a model that does not know them."""
+    try:
+        return vocabulary.tokens(token_ids)
+    except CapabilityError as error:
+        raise UnsupportedError(str(error)) from None

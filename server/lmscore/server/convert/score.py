@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.distribution import EventDetails
 from lmscore.models.language_model import (
     BatchScores,
     ScoreBatch,
@@ -19,16 +20,22 @@ from lmscore.models.vocabulary import BOS, EOS, Vocabulary
 from lmscore.server.convert.items import (
     ItemErrors,
     Limits,
+    check_alternatives,
     check_count,
+    check_distributions,
     identity,
     item_error,
+    likely_tokens,
     surfaces,
     text_items,
+    token_texts,
     too_long_error,
 )
 from lmscore.server.errors import InvalidFieldError, ServiceError, TextTooLongError
 from lmscore.server.repository import ServedModel
 from lmscore.v1 import language_model_service_pb2 as wire
+
+DEFAULT_ALTERNATIVES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +44,8 @@ class ScoreWork:
 
     batch: ScoreBatch
     strings: Sequence[str] | None  # the texts of the batch; None for token sequences
-    accepted: list[int] | None  # index in the request of each item of the batch; None: all
-    errors: ItemErrors = field(default_factory=dict)
+    errors: ItemErrors
+    alternatives: int | None  # how many in the place of each event; None: not in full detail
 
 
 def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabulary) -> ScoreWork:
@@ -56,34 +63,43 @@ def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabular
         raise InvalidFieldError("detail", f"{request.detail} is not a ScoreDetail")
     items: Texts | TokenSequences
     if request.texts:
-        items, strings, accepted, errors = text_items(request.texts, limits)
+        items, strings, errors = text_items("texts", request.texts, limits)
     else:
         strings = None
-        items, accepted, errors = _token_items(request.token_sequences, limits, vocabulary)
+        items, errors = _token_items(request.token_sequences, limits, vocabulary)
     batch = ScoreBatch(
         items,
         contexts=_shared_context(request.context, limits),
         bos=request.bos if request.HasField("bos") else True,
         eos=request.eos if request.HasField("eos") else True,
-        per_token=request.detail == wire.SCORE_DETAIL_TOKENS,
+        per_token=request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL},
     )
-    return ScoreWork(batch, strings, accepted, errors)
+    return ScoreWork(batch, strings, errors, _alternatives(request, batch, limits))
+
+
+def _alternatives(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> int | None:
+    if request.detail != wire.SCORE_DETAIL_FULL:
+        return None
+    items = batch.items
+    tokens = items.word_counts().sum() if isinstance(items, Texts) else items.offsets[-1]
+    check_distributions("detail", int(tokens) + len(items) * batch.eos, limits)
+    count = request.alternatives if request.HasField("alternatives") else DEFAULT_ALTERNATIVES
+    return check_alternatives("alternatives", count, limits)
 
 
 def _token_items(
     sequences: Sequence[wire.TokenSequence], limits: Limits, vocabulary: Vocabulary
-) -> tuple[TokenSequences, list[int] | None, ItemErrors]:
+) -> tuple[TokenSequences, ItemErrors]:
     arrays = [np.array(sequence.ids, np.int64) for sequence in sequences]
     errors: ItemErrors = {}
     for i, ids in enumerate(arrays):
         problem = _token_problem(i, ids, limits, vocabulary)
         if problem is not None:
             errors[i] = problem
-    accepted = [i for i in range(len(arrays)) if i not in errors]
-    kept = [arrays[i] for i in accepted]
+    kept = [ids for i, ids in enumerate(arrays) if i not in errors]
     offsets = np.concatenate(([0], np.cumsum([len(ids) for ids in kept], dtype=np.int64)))
     flat = np.concatenate(kept) if kept else np.empty(0, np.int64)
-    return TokenSequences(flat, offsets), accepted if errors else None, errors
+    return TokenSequences(flat, offsets), errors
 
 
 def _token_problem(
@@ -111,7 +127,9 @@ def _shared_context(context: str, limits: Limits) -> Texts | None:
     return texts
 
 
-def score_response(model: ServedModel, work: ScoreWork, scores: BatchScores) -> wire.ScoreResponse:
+def score_response(
+    model: ServedModel, work: ScoreWork, scores: BatchScores, details: EventDetails | None
+) -> wire.ScoreResponse:
     """Scores in the order of the request, errors in their places."""
     response = wire.ScoreResponse(model=identity(model))
     if not work.errors and scores.tokens is None:
@@ -120,6 +138,8 @@ def score_response(model: ServedModel, work: ScoreWork, scores: BatchScores) -> 
     scored = wire.ScoreResponse.FromString(encode_scores(scores)).scores
     if scores.tokens is not None:
         _fill_tokens(scored, scores.tokens, work.strings, model.model.vocabulary)
+        if details is not None:
+            _fill_details(scored, scores.tokens, details, model.model.vocabulary)
     places = iter(scored)
     for i in range(len(scored) + len(work.errors)):
         if i in work.errors:
@@ -189,7 +209,7 @@ def _fill_tokens(
         if tokens.matched_orders is not None:
             filled.matched_orders.extend(tokens.matched_orders[events].tolist())
         if strings is None or tokens.begin_bytes is None or tokens.end_bytes is None:
-            filled.tokens.extend(vocabulary.tokens(ids))
+            filled.tokens.extend(token_texts(ids, vocabulary))
             continue
         begins = tokens.begin_bytes[events].tolist()
         ends = tokens.end_bytes[events].tolist()
@@ -198,3 +218,19 @@ def _fill_tokens(
         filled.tokens.extend(surfaces(strings[i], begins, ends))
         if ids and begins[-1] == ends[-1]:
             filled.tokens[-1] = EOS  # it covers no bytes
+
+
+def _fill_details(
+    scored: Sequence[wire.TextScore],
+    tokens: TokenArrays,
+    details: EventDetails,
+    vocabulary: Vocabulary,
+) -> None:
+    for i, message in enumerate(scored):
+        begin, end = tokens.offsets[i], tokens.offsets[i + 1]
+        filled = message.tokens
+        filled.ranks.extend(details.ranks[begin:end].tolist())
+        filled.entropies.extend(details.distributions.entropies[begin:end].tolist())
+        filled.alternatives.extend(
+            likely_tokens(details.distributions, event, vocabulary) for event in range(begin, end)
+        )

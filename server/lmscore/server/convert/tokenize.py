@@ -26,8 +26,7 @@ def tokenize_work(
     if not request.texts:
         raise InvalidFieldError("texts", "at least one text is required")
     check_count("texts", len(request.texts), limits)
-    items, strings, _, errors = text_items(request.texts, limits)
-    return items, strings, errors
+    return text_items("texts", request.texts, limits)
 
 
 def tokenize_response(
