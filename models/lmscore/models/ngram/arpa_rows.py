@@ -24,6 +24,7 @@ from lmscore.models.ngram.words import WordTable, find_word, hash_word, is_separ
 ) = range(8)
 
 LINE_FEED = 10
+_MINUS, _PLUS, _POINT, _ZERO, _E, _I, _N, _F, _BACKSLASH = b"-+.0einf\\"
 MAX_NUMBER_LENGTH = 100  # characters; nobody writes more, and exact arithmetic is not for free
 _DROPPED_BITS = u64(0x1FFFFFFF)  # of a float64, when it becomes a float32
 _HALF_OF_DROPPED_BITS = u64(0x10000000)
@@ -94,12 +95,12 @@ def _skip_blanks(data: NDArray[np.uint8], position: int) -> int:
 @inline
 def _parse_number(data: NDArray[np.uint8], position: int) -> tuple[Any, int, bool]:
     """A number, where it stops, and whether it is exact; if not, exact_float32 is to read it."""
-    negative = data[position] == ord("-")
-    position += negative or data[position] == ord("+")
+    negative = data[position] == _MINUS
+    position += negative or data[position] == _PLUS
     start = position
     mantissa, position = _take_digits(data, position, i64(0))
     exponent = i64(0)
-    if data[position] == ord("."):
+    if data[position] == _POINT:
         point = position
         mantissa, position = _take_digits(data, position + 1, mantissa)
         exponent = point + 1 - position
@@ -108,7 +109,7 @@ def _parse_number(data: NDArray[np.uint8], position: int) -> tuple[Any, int, boo
     if digits == 0 and _says_infinity(data, position):
         return np.float32(-np.inf if negative else np.inf), position + 3, True
     regular = 0 < digits <= 18
-    if data[position] | 32 == ord("e"):
+    if data[position] | 32 == _E:
         power, position = _take_exponent(data, position + 1)
         exponent += power
     regular = regular and is_separator(data[position])
@@ -130,7 +131,7 @@ def _parse_number(data: NDArray[np.uint8], position: int) -> tuple[Any, int, boo
 def _take_digits(data: NDArray[np.uint8], position: int, mantissa: int) -> tuple[int, int]:
     """Append the digits from position on to a number; it and where they stop."""
     while True:
-        digit = i64(data[position]) - ord("0")
+        digit = i64(data[position]) - _ZERO
         if not 0 <= digit <= 9:
             return mantissa, position
         mantissa = mantissa * 10 + digit
@@ -140,8 +141,8 @@ def _take_digits(data: NDArray[np.uint8], position: int, mantissa: int) -> tuple
 @inline
 def _take_exponent(data: NDArray[np.uint8], position: int) -> tuple[int, int]:
     """The exponent after an e, and where it stops; one out of all bounds where there is none."""
-    negative = data[position] == ord("-")
-    position += negative or data[position] == ord("+")
+    negative = data[position] == _MINUS
+    position += negative or data[position] == _PLUS
     power, end = _take_digits(data, position, i64(0))
     if not 0 < end - position < 9:
         power = 1000
@@ -151,9 +152,9 @@ def _take_exponent(data: NDArray[np.uint8], position: int) -> tuple[int, int]:
 @inline
 def _says_infinity(data: NDArray[np.uint8], position: int) -> bool:
     return (
-        data[position] | 32 == ord("i")
-        and data[position + 1] | 32 == ord("n")
-        and data[position + 2] | 32 == ord("f")
+        data[position] | 32 == _I
+        and data[position + 1] | 32 == _N
+        and data[position + 2] | 32 == _F
         and is_separator(data[position + 3])
     )
 
@@ -190,7 +191,7 @@ def parse_rows(
     """
     while cursor.position[0] < end:
         position = _skip_blanks(block, cursor.position[0])
-        if block[position] == ord("\\"):
+        if block[position] == _BACKSLASH:
             return SECTION_DONE
         if block[position] != LINE_FEED:
             row = cursor.row[0]

@@ -37,10 +37,11 @@ from lmscore.models.ngram.automaton import (
 )
 from lmscore.models.ngram.children import ChildrenBuilder
 from lmscore.models.ngram.closure import with_blanks
-from lmscore.models.ngram.compiled import ONE, allocating_kernel, i64, inline, kernel, prefetch, u64
+from lmscore.models.ngram.compiled import ONE, i64, inline, kernel, prefetch, u64
+from lmscore.models.ngram.grouping import group_rows
 from lmscore.models.ngram.table import NgramTable, OrderTable
 
-_FULL = 0.76  # share of the slots in use: more would make searches longer, less the file larger
+_FULL = 0.78  # share of the slots in use: more would make searches longer, less the file larger
 _ROWS_AT_ONCE = 64  # looked up together, so that they wait for memory together
 
 
@@ -89,12 +90,15 @@ def _build(
     _fill_unigrams(entries, table.orders[0], by_probability)
     continued = np.zeros(len(entries.slots) // 4, np.bool_)  # by state: is it the prefix of any?
     children = ChildrenBuilder()
+    buckets, checks = np.empty(_ROWS_AT_ONCE, np.uint64), np.empty(_ROWS_AT_ONCE, np.uint64)
     end = 4 * int(entries.levels[1, END_BUCKET])
     for length, level in enumerate(table.orders[1:], 2):
         prefixes = np.empty(len(level), np.uint32)
         suffixes = np.empty(len(level), np.uint32)
         _begin_level(entries, length, end, len(level))
-        if not _find_affixes(entries, level.ids, new_ids, continued, prefixes, suffixes):
+        if not _find_affixes(
+            entries, level.ids, new_ids, continued, prefixes, suffixes, buckets, checks
+        ):
             raise _MissingAffixError
         last_words = new_ids[level.ids[:, -1]]
         end = _fill_level(entries, length, level, last_words, prefixes, suffixes)
@@ -175,19 +179,19 @@ def _fill_level(
     homes = np.empty(len(table), np.uint32)
     remainders = np.empty(len(table), np.uint32)
     _split_keys(entries, length, last_words, prefixes, homes, remainders)
-    ends = np.cumsum(np.bincount(homes, minlength=int(entries.levels[length, HOMES])))
-    rows = np.empty(len(table), np.uint32)
-    begins = _group(homes, ends, rows)
+    rows, begins = group_rows(homes, int(entries.levels[length, HOMES]))
     used, repeated = _write_slots(
         entries, length, begins, rows, remainders, table.log10_probs, table.log10_backoffs,
         prefixes, suffixes,
     )  # fmt: skip
     if repeated >= 0:
         raise DuplicateEntryError(length, repeated)
+    if not used:
+        raise OverflowError(f"too many {length}-grams share a bucket")
     return used
 
 
-@allocating_kernel
+@kernel
 def _find_affixes(
     entries: Entries,
     ids: NDArray[np.uint32],
@@ -195,50 +199,61 @@ def _find_affixes(
     continued: NDArray[np.bool_],
     prefixes: NDArray[np.uint32],
     suffixes: NDArray[np.uint32],
+    buckets: NDArray[np.uint64],
+    checks: NDArray[np.uint64],
 ) -> bool:
-    """States of all but the last and of all but the first word of each n-gram; False if missing."""
+    """States of all but the last and of all but the first word of each n-gram; False if missing.
+
+    buckets and checks are room for as many rows as are to be looked up together.
+    """
     rows, length = ids.shape
-    buckets = np.empty(_ROWS_AT_ONCE, np.uint64)
-    checks = np.empty(_ROWS_AT_ONCE, np.uint64)
-    for first in range(0, rows, _ROWS_AT_ONCE):
-        block = slice(first, min(first + _ROWS_AT_ONCE, rows))
-        words = new_ids[ids[block].ravel()].reshape(-1, length)
-        states = prefixes[block]
-        states[:] = words[:, 0] + np.uint32(1)
+    for first in range(0, rows, buckets.size):
+        last = min(first + buckets.size, rows)
+        for row in range(first, last):
+            prefixes[row] = new_ids[ids[row, 0]] + np.uint32(1)
+            suffixes[row] = new_ids[ids[row, 1]] + np.uint32(1)
         for k in range(1, length - 1):
-            _find_together(entries, k + 1, states, words[:, k], buckets, checks, states)
-        for i in range(states.size):
-            continued[states[i]] = True
-            # Until states are linked, a link is to the whole suffix.
-            suffixes[first + i] = entries.slots[field_of(states[i], LINK)]
-        last = words[:, length - 1]
-        if length == 2:
-            suffixes[block] = last + np.uint32(1)
-        else:
-            _find_together(
-                entries, length - 1, suffixes[block], last, buckets, checks, suffixes[block]
-            )
-        if not (states.all() and suffixes[block].all()):
+            for row in range(first, last):
+                word = new_ids[ids[row, k]]
+                _ask(entries, k + 1, prefixes[row], word, row - first, buckets, checks)
+            for row in range(first, last):
+                prefixes[row] = find(entries, k + 1, buckets[row - first], checks[row - first])
+        if length > 2:
+            for row in range(first, last):
+                # Until states are linked, a link is to the whole suffix.
+                suffix = entries.slots[field_of(prefixes[row], LINK)]
+                word = new_ids[ids[row, length - 1]]
+                _ask(entries, length - 1, suffix, word, row - first, buckets, checks)
+            for row in range(first, last):
+                place = row - first
+                suffixes[row] = find(entries, length - 1, buckets[place], checks[place])
+    return _mark_continued(prefixes, suffixes, continued)
+
+
+@inline
+def _mark_continued(
+    prefixes: NDArray[np.uint32], suffixes: NDArray[np.uint32], continued: NDArray[np.bool_]
+) -> bool:
+    for row in range(prefixes.size):
+        if prefixes[row] == ROOT or suffixes[row] == ROOT:
             return False
+        continued[prefixes[row]] = True
     return True
 
 
-@kernel
-def _find_together(
+@inline
+def _ask(
     entries: Entries,
     length: int,
-    prefixes: NDArray[np.uint32],
-    words: NDArray[np.uint32],
+    prefix: int,
+    word: int,
+    place: int,
     buckets: NDArray[np.uint64],
     checks: NDArray[np.uint64],
-    states: NDArray[np.uint32],
 ) -> None:
-    """Find many n-grams of a length, or ROOT, so that they wait for memory together."""
-    for i in range(words.size):
-        buckets[i], checks[i] = probe(entries, length, prefixes[i], words[i])
-        prefetch(entries.slots, buckets[i] * u64(BUCKET_FIELDS))
-    for i in range(words.size):
-        states[i] = find(entries, length, buckets[i], checks[i])
+    """Note where an n-gram is to be found, and ask for the line."""
+    buckets[place], checks[place] = probe(entries, length, prefix, word)
+    prefetch(entries.slots, buckets[place] * u64(BUCKET_FIELDS))
 
 
 @kernel
@@ -257,18 +272,6 @@ def _split_keys(
         remainders[i] = check - ONE
 
 
-@allocating_kernel
-def _group(
-    homes: NDArray[np.uint32], ends: NDArray[np.int64], rows: NDArray[np.uint32]
-) -> NDArray[np.int64]:
-    """Sort rows by home; where the rows of each home begin, given where they end."""
-    begins = ends.copy()
-    for i in range(homes.size - 1, -1, -1):
-        begins[homes[i]] -= 1
-        rows[begins[homes[i]]] = i
-    return begins
-
-
 @kernel
 def _write_slots(
     entries: Entries,
@@ -281,13 +284,16 @@ def _write_slots(
     prefixes: NDArray[np.uint32],
     suffixes: NDArray[np.uint32],
 ) -> tuple[int, int]:
-    """The state after the last slot, and a row that repeats another, or -1."""
+    """The state after the last slot, and a row that repeats another, or -1.
+
+    The state is 0 if an n-gram lies further from home than its check can tell.
+    """
     level = entries.levels[length]
     first = level[FIRST_BUCKET]
     slot = i64(0)  # from the start of the level
-    for home in range(begins.size):
+    for home in range(begins.size - 1):
         begin = begins[home]
-        end = begins[home + 1] if home + 1 < begins.size else rows.size
+        end = begins[home + 1]
         repeated = _sort_falling(rows[begin:end], remainders)
         if repeated >= 0:
             return 0, repeated
@@ -295,6 +301,8 @@ def _write_slots(
         for i in range(begin, end):
             row = rows[i]
             beyond = u64(slot // 4 - home)
+            if beyond + ONE >= ONE << (u64(32) - level[REMAINDER_BITS]):
+                return 0, -1
             state = first * u64(4) + u64(slot)
             check = ((beyond << level[REMAINDER_BITS]) | u64(remainders[row])) + ONE
             entries.slots[field_of(state, CHECK)] = check

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lmscore.models.ngram.automaton import Children
 from lmscore.models.ngram.compiled import allocating_kernel, i64, inline, u64
+from lmscore.models.ngram.grouping import group_rows
 
 STATES_PER_GROUP = 64
 
@@ -27,11 +28,12 @@ class ChildrenBuilder:
 
         Afterwards all states below end have their lists.
         """
-        ends = np.cumsum(np.bincount(prefixes - np.uint32(start), minlength=end - start))
-        grouped, begins = _group_words(prefixes, words, ends, start)
+        by_word, _ = group_rows(words, int(words.max(initial=0)) + 1)
+        by_prefix, begins = group_rows(prefixes[by_word] - np.uint32(start), end - start)
+        grouped = words[by_word][by_prefix]
         # A list takes at most five bytes for its length and five a word; untouched pages are free.
         room = np.empty(end - self._states + 10 * len(words), np.uint8)
-        groups, size = _encode(self._states, start, begins, ends, grouped, room)
+        groups, size = _encode(self._states, start, begins, grouped, room)
         self._groups.append(groups + np.uint64(self._size))
         self._data.append(room[:size].copy())
         self._size += size
@@ -44,42 +46,10 @@ class ChildrenBuilder:
 
 
 @allocating_kernel
-def _group_words(
-    prefixes: NDArray[np.uint32], words: NDArray[np.uint32], ends: NDArray[np.int64], start: int
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Words sorted by prefix, then by themselves, and where those of each prefix begin."""
-    begins = ends.copy()
-    grouped = np.empty_like(words)
-    for i in range(words.size):
-        prefix = i64(prefixes[i]) - start
-        begins[prefix] -= 1
-        grouped[begins[prefix]] = words[i]
-    for i in range(begins.size):
-        if ends[i] - begins[i] > 1:
-            _sort(grouped[begins[i] : ends[i]])
-    return grouped, begins
-
-
-@allocating_kernel
-def _sort(words: NDArray[np.uint32]) -> None:
-    if words.size > 24:
-        words.sort()
-        return
-    for i in range(1, words.size):
-        word = words[i]
-        k = i
-        while k > 0 and words[k - 1] > word:
-            words[k] = words[k - 1]
-            k -= 1
-        words[k] = word
-
-
-@allocating_kernel
 def _encode(
     state: int,
     start: int,
     begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
     words: NDArray[np.uint32],
     room: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint64], int]:
@@ -87,14 +57,14 @@ def _encode(
 
     Returns where each state that is a multiple of 64 begins, and the bytes written.
     """
-    end = start + begins.size
+    end = start + begins.size - 1
     first = (state + STATES_PER_GROUP - 1) // STATES_PER_GROUP
     groups = np.empty((end + STATES_PER_GROUP - 1) // STATES_PER_GROUP - first, np.uint64)
     at = 0
     for i in range(state, end):
         if i % STATES_PER_GROUP == 0:
             groups[i // STATES_PER_GROUP - first] = at
-        begin, stop = (begins[i - start], ends[i - start]) if i >= start else (0, 0)
+        begin, stop = (begins[i - start], begins[i - start + 1]) if i >= start else (0, 0)
         length = 0
         previous = 0
         for k in range(begin, stop):

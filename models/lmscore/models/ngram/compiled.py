@@ -45,7 +45,9 @@ def kernel(function: Function) -> Function:
 
 def inline(function: Function) -> Function:
     """Compile a helper into every kernel that calls it; it cannot make arrays either."""
-    return _compile(function, _nrt=False, forceinline=True)
+    njit: Any = numba.njit  # whose annotations lack _nrt
+    options = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
+    return cast("Function", njit(**options)(function))  # its callers are kept, it need not be
 
 
 def allocating_kernel(function: Function) -> Function:

@@ -13,6 +13,7 @@ from lmscore.models.ngram.automaton import (
     ORDER,
     ROOT,
     START,
+    VOCABULARY_SIZE,
     Children,
     Entries,
     field_of,
@@ -21,39 +22,57 @@ from lmscore.models.ngram.automaton import (
     probe,
 )
 from lmscore.models.ngram.children import list_of, take_number
-from lmscore.models.ngram.compiled import allocating_kernel, i64, inline, kernel, prefetch, u64
+from lmscore.models.ngram.compiled import i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.results import LN10
 
 _WORDS_AT_ONCE = 32  # looked up together, so that they wait for memory together
 
 
-@allocating_kernel
 def next_log_probs(
-    entries: Entries,
-    children: Children,
-    states: NDArray[np.uint32],
-    bos: int,
-    log_probs: NDArray[np.float64],
-) -> None:
-    """Fill log_probs (states, vocabulary) with nats; -inf for bos, which is never an event.
+    entries: Entries, children: Children, states: NDArray[np.uint32], bos: int
+) -> NDArray[np.float64]:
+    """Nats of every word after each state, (states, vocabulary); -inf for bos, never an event.
 
     Sums are those of scoring, in the same order, so that they are the same to the last bit.
     """
-    order = i64(entries.parameters[ORDER])
-    chain = np.empty(order + 1, np.int64)
-    backoffs = np.empty(order + 1, np.float32)
-    words = np.empty(_WORDS_AT_ONCE, np.uint32)
-    row = np.empty(log_probs.shape[1], np.float32)
+    order = entries.order
+    vocabulary_size = int(entries.parameters[VOCABULARY_SIZE])
+    log_probs = np.empty((len(states), vocabulary_size))
+    _fill(
+        entries,
+        children,
+        states,
+        np.empty(order + 1, np.int64),
+        np.empty(order + 1, np.float32),
+        np.empty(_WORDS_AT_ONCE, np.uint32),
+        np.empty(vocabulary_size, np.float32),
+        log_probs,
+    )
+    log_probs[:, bos] = -np.inf
+    return log_probs
+
+
+@kernel
+def _fill(
+    entries: Entries,
+    children: Children,
+    states: NDArray[np.uint32],
+    chain: NDArray[np.int64],
+    backoffs: NDArray[np.float32],
+    words: NDArray[np.uint32],
+    row: NDArray[np.float32],
+    log_probs: NDArray[np.float64],
+) -> None:
     for i in range(states.size):
         length = _suffix_chain(entries, states[i], chain, backoffs)
         for word in range(row.size):
             row[word] = -abs(entries.values[field_of(word + 1, LOG10_PROB)])
         for k in range(length - 1, -1, -1):
-            row += backoffs[k]
+            for word in range(row.size):
+                row[word] += backoffs[k]
             _overlay(entries, children, chain[k], words, row)
-        log_probs[i] = row
-        log_probs[i] *= LN10
-        log_probs[i, bos] = -np.inf
+        for word in range(row.size):
+            log_probs[i, word] = np.float64(row[word]) * LN10
 
 
 @inline

@@ -12,7 +12,7 @@ def model_from_table(table: NgramTable) -> NgramModel:
     """The model that a table describes; raises DuplicateEntryError and DuplicateWordError."""
     entries, children, old_ids = build_automaton(table)
     vocabulary = NgramVocabulary.build([table.words[i] for i in old_ids.tolist()])
-    for array in (*entries, *children, *vocabulary.table):
+    for array in (*entries, *children):
         array.flags.writeable = False  # as they are in a mapped file: one type for the kernels
     return NgramModel(
         entries,

@@ -31,8 +31,7 @@ class LineReader:
         self.compressed = (file := decompressed(raw)) is not raw
         self._file = file
         self._progress = progress
-        self._buffer = bytearray(BLOCK_BYTES)
-        self.block = np.frombuffer(self._buffer, np.uint8)
+        self._allocate(bytearray(BLOCK_BYTES))
         self.position = 0
         self.end = 0  # block[position:end] are whole lines
         self._filled = 0  # block[end:filled] is the start of one more
@@ -42,7 +41,7 @@ class LineReader:
     def refill(self) -> bool:
         """Move on to the next block; False at the end of the file."""
         rest = self._filled - self.end
-        self.block[:rest] = self.block[self.end : self._filled]
+        self._buffer[:rest] = self._buffer[self.end : self._filled]
         self.position = self.end = 0
         self._filled = rest
         while self.end == 0 and not self._at_end:
@@ -82,8 +81,12 @@ class LineReader:
             raise ModelFormatError(
                 self.path, f"a line of more than {MAX_LINE_BYTES >> 21} MB", line=self.line
             )
-        self._buffer = self._buffer + bytes(len(self._buffer))
-        self.block = np.frombuffer(self._buffer, np.uint8)
+        self._allocate(self._buffer + bytes(len(self._buffer)))
+
+    def _allocate(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        # Read-only like the texts that are scored: one type, one compiled hash of a word.
+        self.block = np.frombuffer(memoryview(buffer).toreadonly(), np.uint8)
 
     def _read_once(self) -> None:
         start = self._filled

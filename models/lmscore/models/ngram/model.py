@@ -114,15 +114,8 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
 
     def next_log_probs(self, states: NDArray[np.uint32]) -> NDArray[np.float64]:
         """Log-probability of every token after each state, in nats: (n, vocabulary)."""
-        log_probs = np.empty((len(states), len(self._vocabulary)))
-        next_log_probs(
-            self.entries,
-            self.children,
-            self._checked(states),
-            self._vocabulary.bos_id,
-            log_probs,
-        )
-        return log_probs
+        states = self._checked(states)
+        return next_log_probs(self.entries, self.children, states, self._vocabulary.bos_id)
 
     def tokenize(self, texts: Texts) -> TokenizedTexts:
         """Split texts into words; an event's end is not among them."""

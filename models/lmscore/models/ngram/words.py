@@ -67,9 +67,11 @@ def build_word_table(
     for seed in range(1, 100):
         slots = np.zeros(homes + 64, np.uint64)
         parameters = np.array([homes, mask, seed * 0x9E3779B97F4A7C15 % 2**64, words], np.uint64)
-        first, second = _fill(WordTable(slots, parameters), pool, offsets, ids)
+        table = WordTable(slots, parameters)
+        first, second = _fill(table, pool, offsets, ids)
         if first < 0:
-            return WordTable(slots, parameters)
+            slots.flags.writeable = parameters.flags.writeable = False  # as in a mapped file
+            return table
         if second < 0:
             continue
         begin, end = offsets[first], offsets[first + 1]
