@@ -49,6 +49,7 @@ proto: $(if $(filter proto,$(PROTO_OUT)),.venv/installed)  ## Regenerate the cod
 
 bench: .venv/installed  ## Measure side by side with peers
 	$(BIN)/python benchmarks/grpc_scoring.py
+	$(BIN)/python benchmarks/estimation.py
 
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \

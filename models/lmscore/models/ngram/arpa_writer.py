@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,22 +61,30 @@ def _blocks(table: NgramTable, pack: Callable[[bytes], bytes]) -> Iterator[tuple
     rows = 0
     counts = [b"ngram %d=%d\n" % (n, len(level)) for n, level in enumerate(table.orders, 1)]
     yield pack(b"\\data\\\n" + b"".join(counts)), rows, all_rows
-    cores = os.cpu_count() or 1
+    for n, level in enumerate(table.orders, 1):
+        yield pack(b"\n\\%d-grams:\n" % n), rows, all_rows
+        starts = range(0, len(level), _ROWS_AT_ONCE)
 
-    def format_rows(level: OrderTable, backoffs: bool, start: int) -> bytes:
-        return pack(_format_rows(level, start, pool, offsets, backoffs=backoffs))
+        def packed(start: int, n: int = n, level: OrderTable = level) -> bytes:
+            return pack(_format_rows(level, start, pool, offsets, backoffs=n < table.order))
 
-    with ThreadPoolExecutor(cores) as threads:
-        for n, level in enumerate(table.orders, 1):
-            yield pack(b"\n\\%d-grams:\n" % n), rows, all_rows
-            starts = range(0, len(level), _ROWS_AT_ONCE)
-            for some in range(0, len(starts), 2 * cores):  # what is ready waits in memory
-                batch = starts[some : some + 2 * cores]
-                blocks = threads.map(partial(format_rows, level, n < table.order), batch)
-                for start, block in zip(batch, blocks, strict=True):
-                    rows += min(_ROWS_AT_ONCE, len(level) - start)
-                    yield block, rows, all_rows
+        for start, block in zip(starts, _made_ahead(packed, starts), strict=True):
+            rows += min(_ROWS_AT_ONCE, len(level) - start)
+            yield block, rows, all_rows
     yield pack(b"\n\\end\\\n"), all_rows, all_rows
+
+
+def _made_ahead(make: Callable[[int], bytes], starts: Iterable[int]) -> Iterator[bytes]:
+    """Blocks in order, the next few of which are made while one is written."""
+    cores = os.cpu_count() or 1
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(cores) as threads:
+        for start in starts:
+            waiting.append(threads.submit(make, start))
+            if len(waiting) > 2 * cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _format_rows(
@@ -145,7 +153,7 @@ def _write_number(
         text[at] = _MINUS
         at += 1
         number = -number
-    exponent = int(np.floor(np.log10(number)))
+    exponent = 0 if 1 <= number < 10 else -1 if 0.1 <= number < 1 else _exponent_of(number)
     digits, exponent = _shortest_digits(number, exponent, powers)
     if exponent < -5:
         at = _write_digits(digits, 0, text, at)
@@ -153,6 +161,11 @@ def _write_number(
         text[at + 1] = _MINUS
         return _write_whole(-exponent, text, at + 2)
     return _write_digits(digits, exponent, text, at)
+
+
+@inline
+def _exponent_of(number: float) -> int:
+    return int(np.floor(np.log10(number)))
 
 
 @inline
@@ -183,18 +196,21 @@ def _write_digits(digits: int, exponent: int, text: NDArray[np.uint8], at: int) 
         for _ in range(-exponent - 1):
             text[at] = _ZERO
             at += 1
-    unit = 100_000_000
-    place = exponent
-    while unit > 0 and (digits > 0 or place >= 0):
-        if place == -1 and exponent >= 0:
-            text[at] = _POINT
-            at += 1
-        text[at] = _ZERO + digits // unit
-        at += 1
-        digits %= unit
-        unit //= 10
-        place -= 1
-    return at
+    whole = max(exponent + 1, 0)  # digits before the point
+    size = 9
+    while size > whole and digits % 10 == 0:
+        digits //= 10
+        size -= 1
+    end = at + size + (0 < whole < size)
+    position = end
+    for place in range(size, 0, -1):  # divisions by a constant are fast, so from the last digit
+        position -= 1
+        text[position] = _ZERO + digits % 10
+        digits //= 10
+        if place - 1 == whole and whole > 0:
+            position -= 1
+            text[position] = _POINT
+    return end
 
 
 @inline
