@@ -37,7 +37,9 @@ def test_what_was_repaired_is_told_in_a_line(tmp_path: Path) -> None:
     source.write_text(TINY_ARPA.replace("ngram 2=3", "ngram 2=4"))
     done = convert(source, tmp_path / "tiny.ngram")
     assert done.returncode == 0
-    assert done.stderr.startswith(f"Warning: {source}:17: the header announces 4 2-grams")
+    assert done.stderr.startswith(
+        f"lmscore-convert: warning: {source}:17: the header announces 4 2-grams"
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -57,7 +59,7 @@ def test_what_is_no_model_fails_in_a_line_and_leaves_no_file(
     source.write_text(content)
     done = convert(source, tmp_path / "bad.ngram")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: {source}")
+    assert done.stderr.startswith(f"lmscore-convert: {source}")
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["bad.arpa"]

@@ -9,11 +9,12 @@ def main() -> None:
     """Run the command and exit."""
     try:
         from lmscore.models.commands.convert_command import command
+        from lmscore.models.commands.running import run
     except ModuleNotFoundError as error:
         if (missing := (error.name or "").partition(".")[0]) not in _EXTRA:
             raise
         sys.exit(f"lmscore-convert needs {missing}: pip install 'lmscore[server]'")
-    command()
+    sys.exit(run(command, "lmscore-convert"))
 
 
 if __name__ == "__main__":

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lmscore.models.errors import ModelError, ModelFormatWarning
+from lmscore.models.commands.running import progress_bar
 from lmscore.models.loading import load_model
-from lmscore.models.ngram import line_reader
 from lmscore.models.ngram.file import save_ngram, verify_ngram
 from lmscore.models.ngram.model import NgramModel
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 def command(source: Path, target: Path) -> None:
-    """Convert the n-gram model in SOURCE to the file TARGET, which opens at once.
+    """Convert the n-gram model in SOURCE to the .ngram file TARGET, which opens at once.
 
     SOURCE is an ARPA file, plain or compressed by gzip, bzip2 or xz, or an .ngram file. TARGET
     is written beside its place and moved there when it is whole: processes that use an older
@@ -34,47 +27,19 @@ def command(source: Path, target: Path) -> None:
       lmscore-convert model.arpa model.ngram
       lmscore-convert model.arpa.gz models/news/1/model.ngram
 
-    Exits with 0 on success, 1 if SOURCE is not a model or TARGET cannot be written, 2 for wrong
-    usage.
+    Exit codes: 0 all went well, 1 SOURCE is not a model or TARGET cannot be written, 2 the command
+    line is wrong.
     """
-    with _failures_told(), _bars() as bars:
-        model = load_model(source, _bar(bars, "reading"))
+    with progress_bar() as bar:
+        bar.begin("reading")
+        model = load_model(source, bar.advance)
         if not isinstance(model, NgramModel):
             raise click.ClickException(
                 f"{source}: its n-grams cannot be listed; give the ARPA file"
             )
-        save_ngram(model, target, _bar(bars, "writing"))
-        verify_ngram(target, _bar(bars, "checking"))
+        bar.begin("writing")
+        save_ngram(model, target, bar.advance)
+        bar.begin("checking")
+        verify_ngram(target, bar.advance)
     counts = " + ".join(f"{count:,}" for count in model.ngram_counts)
     click.echo(f"{target}: {counts} n-grams, {target.stat().st_size:,} bytes")
-
-
-@contextmanager
-def _failures_told() -> Iterator[None]:
-    """One line for whatever may go wrong or was repaired, and no traceback."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ModelFormatWarning)
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
-        try:
-            yield
-        except (ModelError, OSError) as error:
-            raise click.ClickException(str(error)) from None
-        except (MemoryError, OverflowError) as error:
-            raise click.ClickException(f"the model is too large: {error}") from None
-
-
-def _bars() -> Progress:
-    return Progress(
-        TextColumn("{task.description:>8}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
-
-
-def _bar(bars: Progress, name: str) -> line_reader.Progress:
-    """A bar that appears when there is progress."""
-    task = bars.add_task(name, total=None, visible=False)
-    return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
