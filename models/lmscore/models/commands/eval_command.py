@@ -41,7 +41,11 @@ _COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexit
 @click.argument("model_file", metavar="MODEL", type=_FILE)
 @click.argument("texts", nargs=-1, required=True, type=_FILE, metavar="TEXT...")
 @click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
-@click.option("--tokenizer", type=_FILE, help="A tokenizer.json whose subwords are the tokens.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A tokenizer.json whose subwords are the tokens.",
+)
 @click.option("--per-line", is_flag=True, help="One row a line, separated by tabs, in nats.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(
