@@ -56,7 +56,7 @@ def command(
     per_line: bool,
     as_json: bool,
 ) -> None:
-    r"""Measure how well the model in a file predicts texts, one sentence a line.
+    """Measure how well the model in a file predicts texts, one sentence a line.
 
     MODEL is an ARPA file, a KenLM binary or an .ngram file; TEXT is UTF-8, plain or compressed, -
     for standard input. A line's end is an event. The perplexity of all events is KenLM's including

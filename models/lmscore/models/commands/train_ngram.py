@@ -110,7 +110,7 @@ def ngram(
     temporary: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Estimate an n-gram model from text, one sentence a line.
+    """Estimate an n-gram model from text, one sentence a line.
 
     CORPUS is UTF-8, plain or compressed by gzip, bzip2 or xz, - for standard input. OUTPUT ends
     in .arpa, .arpa.gz or .ngram, and appears once it is whole. Words are separated by blanks;
