@@ -132,3 +132,26 @@ def test_the_command_shows_what_was_likelier(
     assert rows[1][5:7] == ["rank", "entropy"]
     assert rows[3][3] == "2"
     assert rows[3][-2:] == ["b", "a"]
+
+
+def test_a_corpus_is_measured_as_by_hand(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a b\na ü\n")
+    assert run(["eval", "--address", address, "--json", str(texts)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert run(["eval", "--address", address, str(texts)]) == 0
+    shown = capsys.readouterr().out
+
+    known = [0.6, 0.5, 0.5, 0.6, 0.2]
+    log_prob = sum(map(math.log, [*known, 5 / 7 * 0.1]))
+    assert (figures["texts"], figures["events"], figures["oov_events"]) == (2, 6, 1)
+    assert figures["characters"] == 8
+    assert figures["log_prob"] == pytest.approx(log_prob, abs=1e-5)
+    assert figures["cross_entropy_bits"] == pytest.approx(-log_prob / 6 / math.log(2), abs=1e-5)
+    assert figures["bits_per_character"] == pytest.approx(-log_prob / 8 / math.log(2), abs=1e-5)
+    known_log_prob = sum(map(math.log, known))
+    assert figures["perplexity_excluding_oov"] == pytest.approx(math.exp(-known_log_prob / 5))
+    assert figures["perplexity_without_ends"] == pytest.approx(math.exp(-known_log_prob / 3))
+    assert f"perplexity                {figures['perplexity']:.6g}\n" in shown

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from lmscore.client.cli.evaluate import evaluate
 from lmscore.client.cli.models import models
 from lmscore.client.cli.output import complain
 from lmscore.client.cli.predict import predict
@@ -37,6 +38,7 @@ def command() -> None:
 
 command.add_command(score)
 command.add_command(rescore)
+command.add_command(evaluate)
 command.add_command(predict)
 command.add_command(tokenize)
 command.add_command(models)

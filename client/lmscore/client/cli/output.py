@@ -95,13 +95,13 @@ def table_text(table: Table) -> str:
 
 
 @contextmanager
-def progress(source: LineReader, out: TextIO) -> Iterator[Callable[[], None]]:
+def progress(source: LineReader, out: TextIO | None = None) -> Iterator[Callable[[], None]]:
     """A bar of how much of a file was read, on standard error; gives what moves it.
 
     Only there if that is a terminal and ``out`` is not: lines that come by show progress too.
     """
     console = Console(stderr=True)
-    shown = console.is_terminal and not out.isatty()
+    shown = console.is_terminal and not (out is not None and out.isatty())
     with Progress(console=console, transient=True, disable=not shown) as bar:
         task = bar.add_task(escape(source.path), total=source.size)
         yield lambda: bar.update(task, completed=source.position)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import tee
 
 import click
@@ -29,6 +28,7 @@ from lmscore.client.cli.output import (
     table_text,
 )
 from lmscore.client.errors import ItemError
+from lmscore.client.measures import CorpusMeasures
 from lmscore.client.results import ModelIdentity, TextScore, TokenScore
 from lmscore.client.textfile import LineReader
 
@@ -93,14 +93,15 @@ def score(
         for answer in answers:
             for outcome, line in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
                 out.write(write(line.text, outcome, answer.model))
-                summary.add(outcome)
+                summary.add(line.text, outcome)
                 if isinstance(outcome, ItemError):
                     complain(f"line {line.number}: {outcome.message}")
             summary.model = answer.model
             shown()
     note(str(summary))
     if summary.failed:
-        raise click.ClickException(f"{summary.failed} of {summary.texts} texts could not be scored")
+        count = summary.failed + summary.measures.texts
+        raise click.ClickException(f"{summary.failed} of {count} texts could not be scored")
 
 
 def _row(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
@@ -151,38 +152,22 @@ def _detail(token: TokenScore) -> tuple[str, str, Text]:
 class Summary:
     """What all texts come to."""
 
-    texts: int = 0
+    measures: CorpusMeasures = field(default_factory=CorpusMeasures)
     failed: int = 0
-    tokens: int = 0
-    oov: int = 0
-    log_prob: float = 0.0  # nats
-    log_prob_excluding_oov: float = 0.0
     model: ModelIdentity | None = None
 
-    def add(self, outcome: TextScore | ItemError) -> None:
+    def add(self, text: str, outcome: TextScore | ItemError) -> None:
         """Count a text."""
-        self.texts += 1
         if isinstance(outcome, ItemError):
             self.failed += 1
-            return
-        self.tokens += outcome.token_count
-        self.oov += outcome.oov_count
-        self.log_prob += outcome.log_prob
-        self.log_prob_excluding_oov += outcome.log_prob_excluding_oov
+        else:
+            self.measures.add(text, outcome)
 
     def __str__(self) -> str:
+        total = self.measures
         by = f" ({self.model.name} version {self.model.version})" if self.model else ""
-        known = _perplexity(self.log_prob_excluding_oov, self.tokens - self.oov)
         return (
-            f"{self.texts - self.failed} texts, {self.tokens} tokens, {self.oov} OOV; "
-            f"log-prob {self.log_prob:.4f} nats; perplexity "
-            f"{_perplexity(self.log_prob, self.tokens):.4f} with OOV, {known:.4f} without{by}"
+            f"{total.texts} texts, {total.events} tokens, {total.oov_events} OOV; "
+            f"log-prob {total.log_prob:.4f} nats; perplexity {total.perplexity:.4f} with OOV, "
+            f"{total.perplexity_excluding_oov:.4f} without{by}"
         )
-
-
-def _perplexity(log_prob: float, events: int) -> float:
-    """exp(-log_prob / events), +inf where that is too large, 1 if there are no events."""
-    try:
-        return math.exp(-log_prob / events) if events else 1.0
-    except OverflowError:
-        return math.inf

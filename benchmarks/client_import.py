@@ -1,0 +1,28 @@
+"""How long `import lmscore.client` takes, beside `import grpc` alone, which it cannot do without."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+ROUNDS = 10
+GOAL_SECONDS = 0.15
+
+
+def import_seconds(module: str) -> float:
+    """Time of a module with all that it imports, in a fresh process; the best of some."""
+    command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
+    times = []
+    for _ in range(ROUNDS):
+        trace = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        match = re.search(rf"\|\s+(\d+) \| {re.escape(module)}$", trace, re.MULTILINE)
+        assert match
+        times.append(int(match[1]) / 1e6)
+    return min(times)
+
+
+if __name__ == "__main__":
+    for module in ("grpc", "lmscore.client"):
+        print(f"import {module:16} {import_seconds(module):.3f} s")
+    print(f"goal                    {GOAL_SECONDS:.3f} s")
