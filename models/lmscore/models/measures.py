@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,16 +124,21 @@ def measures_of(scores: BatchScores, characters: int) -> Measures:
     )
 
 
-def measure(model: LanguageModel[Any], texts: Iterable[tuple[bytes, bytes]]) -> Measures:
-    """How well a model predicts texts of whole lines.
+def score_texts(
+    model: LanguageModel[Any], texts: Iterable[tuple[bytes, bytes]]
+) -> Iterator[tuple[BatchScores, Measures]]:
+    """The scores of the lines of each text, and their sums.
 
-    Each is given as it is, whose characters are counted, and with blanks between its tokens.
+    Each text is given as it is, whose characters are counted, and with blanks between its tokens.
     """
-    total = NOTHING
     for text, segmented in texts:
         scores = score_lines(model, segmented)
-        total += measures_of(scores, characters_of(text, len(scores.log_probs)))
-    return total
+        yield scores, measures_of(scores, characters_of(text, len(scores.log_probs)))
+
+
+def measure(model: LanguageModel[Any], texts: Iterable[tuple[bytes, bytes]]) -> Measures:
+    """How well a model predicts texts of whole lines, given as for score_texts."""
+    return sum((measures for _, measures in score_texts(model, texts)), NOTHING)
 
 
 def characters_of(text: bytes, lines: int) -> int:

@@ -107,7 +107,8 @@ def test_what_is_wrong_with_a_corpus_is_said_in_one_line(
         (["--cutoffs", "1,0"], "cut-offs"),
         (["--memory", "much"], "'much' is not a number of bytes"),
         (["--added", "0", "--smoothing", "additive"], "above 0"),
-        (["--tokens", "characters", "--tokenizer", "t.json"], "either"),
+        (["--tokens", "characters", "--tokenizer", str(SENTENCES)], "either"),
+        (["--heldout", "none.txt"], "'none.txt' does not exist"),
     ],
 )
 def test_a_wrong_command_line_is_told_apart(
@@ -120,11 +121,19 @@ def test_a_wrong_command_line_is_told_apart(
     assert result.stderr.count(b"\n") == 1
 
 
-def test_a_name_that_is_no_model_file_is_refused(tmp_path: Path) -> None:
-    result = train(SENTENCES, tmp_path / "model.txt")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("model.txt", b"ends in .arpa, .arpa.gz or .ngram"),
+        ("model.ngram.gz", b"ends in .arpa, .arpa.gz or .ngram"),
+        ("none/model.arpa", b"none: no such folder"),
+    ],
+)
+def test_a_place_for_no_model_is_refused(tmp_path: Path, name: str, problem: bytes) -> None:
+    result = train(SENTENCES, tmp_path / name)
 
     assert result.returncode == 2
-    assert b"ends in .arpa, .arpa.gz or .ngram" in result.stderr
+    assert problem in result.stderr
 
 
 def test_an_order_longer_than_all_sentences_is_lowered(tmp_path: Path) -> None:

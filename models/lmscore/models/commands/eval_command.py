@@ -14,14 +14,12 @@ import click
 from lmscore.models.commands.running import progress_bar
 from lmscore.models.estimation.corpus import read_blocks
 from lmscore.models.estimation.training import segmenter
-from lmscore.models.language_model import BatchScores, LanguageModel
+from lmscore.models.language_model import BatchScores
 from lmscore.models.loading import load_model
 from lmscore.models.measures import (
     NOTHING,
     Measures,
-    characters_of,
-    measures_of,
-    score_lines,
+    score_texts,
     to_bits,
 )
 
@@ -41,7 +39,11 @@ _COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexit
 @click.argument("model_file", metavar="MODEL", type=_FILE)
 @click.argument("texts", nargs=-1, required=True, type=_FILE, metavar="TEXT...")
 @click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
-@click.option("--tokenizer", type=_FILE, help="A tokenizer.json whose subwords are the tokens.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A tokenizer.json whose subwords are the tokens.",
+)
 @click.option("--per-line", is_flag=True, help="One row a line, separated by tabs, in nats.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(
@@ -78,7 +80,7 @@ def command(
         segment = segmenter(tokenizer or tokens)
         for path in texts:
             blocks = read_blocks(path, lambda _, done, size: bar.advance(done, size))
-            for scores, measures in _scored(
+            for scores, measures in score_texts(
                 model, ((block.data, block.segmented(segment)) for block in blocks)
             ):
                 if per_line:
@@ -86,14 +88,6 @@ def command(
                 total += measures
     if not per_line:
         click.echo(_as_json(total) if as_json else _as_text(total))
-
-
-def _scored(
-    model: LanguageModel[Any], texts: Iterator[tuple[bytes, bytes]]
-) -> Iterator[tuple[BatchScores, Measures]]:
-    for text, segmented in texts:
-        scores = score_lines(model, segmented)
-        yield scores, measures_of(scores, characters_of(text, len(scores.log_probs)))
 
 
 def _rows(scores: BatchScores, lines_before: int) -> Iterator[str]:

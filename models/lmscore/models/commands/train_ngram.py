@@ -29,8 +29,10 @@ from lmscore.models.ngram.model import NgramModel
 from lmscore.models.ngram.table import NgramTable
 
 _FILE = click.Path(path_type=Path)
+_INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_SUFFIXES = (".ngram", ".arpa", ".gz")
+_ENDINGS = (".ngram", ".arpa", ".arpa.gz")
 
 
 class _Bytes(click.ParamType[int]):
@@ -69,8 +71,8 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 @click.option("--smoothing", type=click.Choice(list(SMOOTHINGS)), default="modified-kneser-ney")
 @click.option("--added", default=1.0, help="What additive smoothing adds to every count.")
 @click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
-@click.option("--tokenizer", type=_FILE, help="A tokenizer.json whose subwords are the tokens.")
-@click.option("--vocabulary", type=_FILE, help="A file with the words to know; others are <unk>.")
+@click.option("--tokenizer", type=_INPUT, help="A tokenizer.json whose subwords are the tokens.")
+@click.option("--vocabulary", type=_INPUT, help="A file with the words to know; others are <unk>.")
 @click.option("--min-count", default=1, help="Words that occur less often are <unk>.")
 @click.option("--top-words", type=int, help="Know no more words than this, the most frequent.")
 @click.option(
@@ -83,12 +85,12 @@ class _Counts(click.ParamType[tuple[int, ...]]):
     help="Leave out n-grams without which perplexity rises by less than this share, "
     "such as 1e-8 (Stolcke).",
 )  # fmt: skip
-@click.option("--heldout", type=_FILE, help="Text to measure on, and to fit Jelinek-Mercer on.")
+@click.option("--heldout", type=_INPUT, help="Text to measure on, and to fit Jelinek-Mercer on.")
 @click.option(
     "--memory", type=_Bytes(), default="4G",
     help="A corpus that needs more is counted in parts, in temporary files.",
 )  # fmt: skip
-@click.option("--temporary", type=_FILE, help="Folder for temporary files.")
+@click.option("--temporary", type=_FOLDER, help="Folder for temporary files.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
 def ngram(
     corpora: tuple[Path, ...],
@@ -119,8 +121,7 @@ def ngram(
       lmscore-train ngram --order 5 news.txt.gz news.ngram
       lmscore-train ngram --smoothing additive --added 0.1 --tokens characters names.txt names.arpa
     """
-    if output.suffix not in _SUFFIXES:
-        raise click.UsageError(f"{output}: a model's name ends in .arpa, .arpa.gz or .ngram")
+    _check_output(output)
     if tokenizer is not None and tokens == "characters":
         raise click.UsageError("tokens are either characters or a tokenizer's subwords")
     try:
@@ -140,7 +141,6 @@ def ngram(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    _check_output(output)
     with progress_bar() as bar:
         table, report = train(
             corpora,
@@ -154,8 +154,12 @@ def ngram(
 
 def _check_output(output: Path) -> None:
     """Fail now rather than when the work is done, if nothing can be written there."""
+    if not output.name.endswith(_ENDINGS):
+        raise click.UsageError(f"{output}: a model's name ends in .arpa, .arpa.gz or .ngram")
     if output.is_dir():
         raise click.UsageError(f"{output}: a folder")
+    if not output.parent.is_dir():
+        raise click.UsageError(f"{output.parent}: no such folder")
     with tempfile.TemporaryFile(dir=output.parent):
         pass
 
