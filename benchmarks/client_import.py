@@ -1,4 +1,4 @@
-"""How long `import lmscore.client` takes, beside `import grpc` alone, which it cannot do without."""
+"""How long `import lmscore.client` takes, beside `import grpc`, which is a part of it."""
 
 from __future__ import annotations
 

@@ -15,8 +15,10 @@ from lmscore.models.measures import (
     kl_divergence,
     measure,
     perplexity,
+    score_lines,
     to_bits,
 )
+from lmscore.models.windows import Windows, event_log_probs
 
 
 def test_negative_log_likelihood_of_the_worked_example() -> None:
@@ -65,3 +67,36 @@ def test_measures_of_a_text_worked_by_hand(tiny_arpa: Path) -> None:
 )
 def test_characters_count_the_ends_of_lines(text: str, lines: int, characters: int) -> None:
     assert characters_of(text.encode(), lines) == characters
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (3, 3), (5, 2), (100, 7)])
+def test_windows_that_hold_the_context_change_nothing(
+    tiny_arpa: Path, size: int, stride: int
+) -> None:
+    model = load_model(tiny_arpa)
+    text = b"a b a\n\nb b a b ? a b b a a b a b\n"
+    whole = score_lines(model, text)
+    cut = score_lines(model, text, Windows(size, stride))
+
+    assert cut.token_counts.tolist() == whole.token_counts.tolist()
+    assert cut.oov_counts.tolist() == whole.oov_counts.tolist()
+    if size - stride >= 1:  # a bigram model looks back at one token
+        np.testing.assert_allclose(cut.log_probs, whole.log_probs, rtol=1e-12)
+        np.testing.assert_allclose(
+            cut.log_probs_excluding_oov, whole.log_probs_excluding_oov, rtol=1e-12
+        )
+    else:
+        assert cut.log_probs[2] != whole.log_probs[2]
+
+
+def test_windows_of_one_token_see_no_context(tiny_arpa: Path) -> None:
+    model = load_model(tiny_arpa)
+    ids = np.array([model.vocabulary.id(word) for word in ("a", "b", "b")])
+    log_probs = event_log_probs(model, ids, Windows(1, 1))
+
+    assert np.exp(log_probs) == pytest.approx([0.6, 0.3, 0.3, 0.2], abs=1e-5)
+
+
+def test_a_stride_beyond_the_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="stride of 4"):
+        Windows(3, 4)

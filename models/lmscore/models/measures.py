@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch, Texts
+from lmscore.models.windows import Windows, score_in_windows
 
 _LINE_FEED = 10
 
@@ -102,13 +103,17 @@ def kl_divergence(p: ArrayLike, q: ArrayLike) -> float:
         return float((p[possible] * np.log(p[possible] / q[possible])).sum())
 
 
-def score_lines(model: LanguageModel[Any], text: bytes) -> BatchScores:
-    """The scores of the lines of a text."""
+def score_lines(
+    model: LanguageModel[Any], text: bytes, windows: Windows | None = None
+) -> BatchScores:
+    """The scores of the lines of a text, each cut into windows if they are given."""
     data = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(data == _LINE_FEED) + 1
     if len(data) and (not len(ends) or ends[-1] != len(data)):
         ends = np.append(ends, len(data))
     texts = Texts(data, np.concatenate(([0], ends)))  # a line feed only separates words
+    if windows is not None:
+        return score_in_windows(model, texts, windows)
     return model.score(ScoreBatch(texts))
 
 
@@ -125,14 +130,16 @@ def measures_of(scores: BatchScores, characters: int) -> Measures:
 
 
 def score_texts(
-    model: LanguageModel[Any], texts: Iterable[tuple[bytes, bytes]]
+    model: LanguageModel[Any],
+    texts: Iterable[tuple[bytes, bytes]],
+    windows: Windows | None = None,
 ) -> Iterator[tuple[BatchScores, Measures]]:
     """The scores of the lines of each text, and their sums.
 
     Each text is given as it is, whose characters are counted, and with blanks between its tokens.
     """
     for text, segmented in texts:
-        scores = score_lines(model, segmented)
+        scores = score_lines(model, segmented, windows)
         yield scores, measures_of(scores, characters_of(text, len(scores.log_probs)))
 
 

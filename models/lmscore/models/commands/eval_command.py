@@ -22,6 +22,7 @@ from lmscore.models.measures import (
     score_texts,
     to_bits,
 )
+from lmscore.models.windows import Windows
 
 _FILE = click.Path(path_type=Path)
 _FIGURES = (
@@ -44,6 +45,18 @@ _COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexit
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A tokenizer.json whose subwords are the tokens.",
 )
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    metavar="TOKENS",
+    help="Score longer lines in pieces of so many tokens, for models with a limit.",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    metavar="TOKENS",
+    help="How far apart the pieces begin; default: half a window, the rest being context.",
+)
 @click.option("--per-line", is_flag=True, help="One row a line, separated by tabs, in nats.")
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(
@@ -51,6 +64,8 @@ def command(
     texts: tuple[Path, ...],
     tokens: Any,
     tokenizer: Path | None,
+    window: int | None,
+    stride: int | None,
     per_line: bool,
     as_json: bool,
 ) -> None:
@@ -70,6 +85,7 @@ def command(
         raise click.UsageError("tokens are either characters or a tokenizer's subwords")
     if per_line and as_json:
         raise click.UsageError("rows for lines are not JSON")
+    windows = _windows(window, stride)
     total = NOTHING
     with progress_bar() as bar:
         bar.begin("loading")
@@ -81,13 +97,24 @@ def command(
         for path in texts:
             blocks = read_blocks(path, lambda _, done, size: bar.advance(done, size))
             for scores, measures in score_texts(
-                model, ((block.data, block.segmented(segment)) for block in blocks)
+                model, ((block.data, block.segmented(segment)) for block in blocks), windows
             ):
                 if per_line:
                     click.echo("\n".join(_rows(scores, total.lines)))
                 total += measures
     if not per_line:
         click.echo(_as_json(total) if as_json else _as_text(total))
+
+
+def _windows(size: int | None, stride: int | None) -> Windows | None:
+    if size is None:
+        if stride is not None:
+            raise click.UsageError("--stride is how far windows are apart: give --window too")
+        return None
+    try:
+        return Windows(size, stride or max(size // 2, 1))
+    except ValueError as error:
+        raise click.UsageError(f"--stride: {error}") from None
 
 
 def _rows(scores: BatchScores, lines_before: int) -> Iterator[str]:
