@@ -165,6 +165,8 @@ def _aim(entries: Entries, lanes: Lanes, lane: int, ids: NDArray[np.uint32]) -> 
     bucket, check = probe(entries, lanes.length[lane] + 1, lanes.state[lane], word)
     lanes.bucket[lane], lanes.check[lane] = bucket, check
     prefetch(entries.slots, bucket * u64(BUCKET_FIELDS))
+    if lanes.length[lane] == 1:  # what comes next if it is not there
+        prefetch(entries.slots, field_of(u64(word) + ONE, LOG10_PROB))
 
 
 @inline
@@ -191,6 +193,8 @@ def _look(entries: Entries, lanes: Lanes, lane: int, ids: NDArray[np.uint32]) ->
     lanes.backoffs[lane, u64(lanes.failures[lane])] = entries.values[field_of(state, LOG10_BACKOFF)]
     lanes.failures[lane] += 1
     _enter(entries, lanes, lane, entries.slots[field_of(state, LINK)], length - 1)
+    if lanes.length[lane] == 0:  # every word follows the empty context
+        return u64(ids[lanes.at[lane]]) + ONE
     _aim(entries, lanes, lane, ids)
     return ZERO
 
