@@ -1,12 +1,12 @@
 """The n-gram engine beside kenlm, in process: scoring, distributions, converting, opening, size.
 
+    python benchmarks/ngram_scoring.py [--corpus FILE] [--build-binary PATH]
     python benchmarks/ngram_scoring.py --model FILE.arpa --texts FILE [--rounds N]
-    python benchmarks/ngram_scoring.py --lmplz PATH [--corpus FILE]
 
-Without a model, lmplz makes a 5-gram from the corpus, or from random text where none is given; the
+Without a model, a 5-gram is estimated from the corpus, or from random text where none is given; the
 corpus is then also the text that is scored. kenlm scores what it has read from the ARPA file, in
 memory of its own; ours is the mapped .ngram file. Rounds alternate, so that a busy machine slows
-all alike; the best round of each counts. build_binary is timed if it lies beside lmplz.
+all alike; the best round of each counts. KenLM's build_binary is timed if its path is given.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GOALS = {
 }
 
 
-def synthetic_corpus(path: Path, tokens: int = 4_000_000, words: int = 95_000) -> Path:
+def synthetic_corpus(path: Path, tokens: int = 2_000_000, words: int = 95_000) -> Path:
     """Text in which frequent words, and words that follow one another, are so by Zipf's law."""
     generator = np.random.default_rng(1)
     ranks = np.minimum(generator.zipf(1.25, tokens), words) - 1
@@ -168,11 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="an ARPA file")
     parser.add_argument("--texts", type=Path, help="a text a line, to score")
     parser.add_argument("--corpus", type=Path, help="a text a line, to make a 5-gram from")
-    parser.add_argument("--lmplz", type=Path, help="KenLM's estimator")
+    parser.add_argument("--build-binary", type=Path, help="KenLM's converter")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args(arguments)
-    if given.model is None and given.lmplz is None:
-        parser.error("give --model, or --lmplz to make one")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         arpa = given.model
@@ -181,15 +179,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             corpus = given.corpus or synthetic_corpus(folder / "corpus.txt")
             texts = texts or corpus
             arpa = folder / "model.arpa"
-            estimate = [str(given.lmplz), "-o", "5", "-S", "2G", "--discount_fallback"]
-            with corpus.open("rb") as source, arpa.open("wb") as sink:
-                subprocess.run(
-                    estimate, stdin=source, stdout=sink, stderr=subprocess.DEVNULL, check=True
-                )
+            train = [sys.executable, "-m", "lmscore.models.commands.train", "ngram"]
+            command = [*train, "--order", "5", str(corpus), str(arpa)]
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         if texts is None:
             parser.error("give --texts")
-        beside = given.lmplz.with_name("build_binary") if given.lmplz else None
-        compare(arpa, texts, folder, beside if beside and beside.exists() else None, given.rounds)
+        compare(arpa, texts, folder, given.build_binary, given.rounds)
 
 
 def compare(arpa: Path, texts: Path, folder: Path, build_binary: Path | None, rounds: int) -> None:
