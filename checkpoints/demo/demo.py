@@ -26,7 +26,7 @@ def server(*arguments: str) -> Iterator[str]:
     command = ["lmscore-server", *arguments, "--listen", "127.0.0.1:0", "--log-format", "json"]
     print(f"$ {shlex.join(command)}")
     process = subprocess.Popen(
-        [PROGRAMS / command[0], *command[1:]], stderr=subprocess.PIPE, text=True
+        [PROGRAMS / command[0], *command[1:]], stderr=subprocess.PIPE, text=True, env=_environment()
     )
     timer = threading.Timer(START_TIMEOUT_SECONDS, process.kill)
     timer.start()
@@ -65,7 +65,7 @@ def run(address: str, *arguments: str, text: str | None = None, exit_code: int =
     print(shown, flush=True)
     done = subprocess.run(
         [PROGRAMS / "lmscore", *arguments],
-        env={**os.environ, "LMSCORE_ADDRESS": address},
+        env=_environment() | {"LMSCORE_ADDRESS": address},
         input=text,
         text=True,
         check=False,
@@ -88,6 +88,11 @@ def main() -> None:
         run(address, "rescore", _relative("nbest.jsonl"), "--lm-weight", "0.1")
         print("A mistake:\n")
         run(address, "score", "-", "--model", "nothing", text="hello\n", exit_code=1)
+
+
+def _environment() -> dict[str, str]:
+    """The variables of the process without settings of lmscore, which would change what is shown."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LMSCORE_")}
 
 
 def _relative(name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
@@ -15,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
-from tests.server.harness import ServerProcess, run_server_command
+from tests.server.harness import ServerProcess, run_server_command, server_command
 
 Start = Callable[..., ServerProcess]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -75,8 +77,28 @@ def test_drain_timeout_ends_calls_that_go_on(start_server: Start, tiny_arpa: Pat
         stream.ask(1)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=20) == 0
-        with pytest.raises(grpc.RpcError):
+        with pytest.raises(grpc.RpcError) as ended:
             stream.close()
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "shutting down" in str(ended.value.details())
+
+
+def test_a_signal_while_loading_ends_the_process_at_once(tmp_path: Path) -> None:
+    endless = tmp_path / "endless.arpa"
+    os.mkfifo(endless)  # whoever reads it waits
+    process = subprocess.Popen(
+        server_command(
+            "--listen", "127.0.0.1:0", "--model", f"m={endless}", "--log-format", "json"
+        ),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    server = ServerProcess(process, "", [])
+    server.wait_for("loading model")
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(timeout=30) == 0
+    process.communicate()
 
 
 def test_a_second_signal_stops_at_once(start_server: Start, tiny_arpa: Path) -> None:
@@ -130,6 +152,7 @@ def test_a_port_in_use_is_one_clear_line(tiny_arpa: Path) -> None:
         (["--model", "a=x.arpa", "--config", "/does/not/exist.toml"], 2, "/does/not/exist.toml"),
         (["--model", "a=/does/not/exist.arpa"], 1, "/does/not/exist.arpa"),
         (["--no-such-flag"], 2, "no-such-flag"),
+        (["--model", "a=x\u0663.arpa", "--listen", "a:\u0663"], 2, "HOST:PORT"),
     ],
 )
 def test_what_cannot_start_says_why_without_a_traceback(
@@ -197,6 +220,34 @@ def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "thread" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('model = [{name = "a/b", path = "x"}]', "not a model name"),
+        ('model = [{name = "a", path = "x"}, {name = "a", path = "y"}]', "two models are named a"),
+        ('model = "a=\\u0000b"', "not a path"),
+        ("threads = true", "threads"),
+        ("drain_timeout_seconds = nan", "drain_timeout_seconds"),
+    ],
+)
+def test_a_bad_value_in_the_file_is_refused(tmp_path: Path, written: str, said: str) -> None:
+    config = tmp_path / "lmscore.toml"
+    config.write_text(written)
+    done = run_server_command("--config", str(config), "--print-config")
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_without_a_host_means_every_interface(tmp_path: Path) -> None:
+    missing = tmp_path / "none.arpa"
+    done = run_server_command("--listen", ":0", "--model", f"m={missing}")
+
+    assert done.returncode == 1
+    assert str(missing) in done.stderr.splitlines()[-1]  # and not the address
 
 
 def test_log_lines_are_json_if_asked_for(start_server: Start, tiny_arpa: Path) -> None:

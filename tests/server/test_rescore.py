@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import grpc
 import pytest
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
-from tests.server.harness import Connection, failure_of
+from tests.server.harness import Connection, failure_of, running, settings_for
 
 TINY = ModelSelector(name="tiny")
 
@@ -105,6 +106,8 @@ async def test_a_bad_list_has_its_own_error(connection: Connection) -> None:
             [wire.RescoreWeights(), wire.RescoreWeights(oov_penalty=math.inf)],
             "weights[1].oov_penalty",
         ),
+        ([wire.RescoreWeights(length_bonus=1e308)], "weights[0].length_bonus"),
+        ([wire.RescoreWeights()] * 1001, "weights"),
         ([wire.RescoreWeights(feature_weights={"x": 1.0})], "weights[0].feature_weights[x]"),
         (
             [wire.RescoreWeights(feature_weights={"acoustic": math.nan})],
@@ -121,3 +124,29 @@ async def test_bad_weights_are_refused_by_name(
     failed = failure_of(raised.value)
     assert failed.code is grpc.StatusCode.INVALID_ARGUMENT
     assert failed.fields == [field]
+
+
+async def test_a_long_context_is_read_once_for_all_hypotheses(connection: Connection) -> None:
+    texts = ["a b"] * 2000
+    given = nbest(*((text, 0.0) for text in texts), context="b " * 200_000 + "a")
+    short = nbest(("a b", 0.0), context="a")
+    plain = nbest(("a b", 0.0), id_="plain")
+    response = await connection.stub.Rescore(
+        request(given, plain, short, weights=[wire.RescoreWeights()])
+    )
+
+    long, without, with_short = response.lists
+    assert set(long.log_probs) == set(with_short.log_probs)  # a bigram model sees one word
+    assert without.log_probs[0] != with_short.log_probs[0]
+    assert len(long.rankings[0].order) == 2000
+
+
+async def test_an_answer_that_could_not_be_sent_is_refused_at_once(tiny_arpa: Path) -> None:
+    async with running(settings_for(tiny_arpa, max_message_bytes=2048)) as connection:
+        given = nbest(*(("a", 0.0) for _ in range(50)))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await connection.stub.Rescore(request(given, weights=[wire.RescoreWeights()] * 20))
+
+    failed = failure_of(raised.value)
+    assert failed.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert failed.fields == ["weights"]

@@ -266,3 +266,64 @@ async def test_malformed_bytes_end_a_stream_with_invalid_argument(connection: Co
         await call.read()
 
     assert failure_of(raised.value).reason == "MALFORMED_MESSAGE"
+
+
+@pytest.mark.parametrize("method", ["Score", "Tokenize"])
+async def test_more_tokens_than_an_answer_can_hold_are_refused_before_the_work(
+    tiny_arpa: Path, method: str
+) -> None:
+    texts = ["a b " * 100]
+    requests = {
+        "Score": wire.ScoreRequest(model=TINY, texts=texts, detail=wire.SCORE_DETAIL_TOKENS),
+        "Tokenize": wire.TokenizeRequest(model=TINY, texts=texts),
+    }
+    async with running(settings_for(tiny_arpa, max_message_bytes=4096)) as connection:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await getattr(connection.stub, method)(requests[method])
+        assert await score(connection, *texts)
+
+    assert failure_of(raised.value).code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_long_name_does_not_drown_the_error(connection: Connection) -> None:
+    request = wire.ScoreRequest(model=ModelSelector(name="x" * 20_000), texts=["a"])
+
+    assert (await failure(connection, request)).code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_reader_that_leaves_is_no_bug(
+    connection: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "secret " * 5_000
+    requests = [
+        wire.ScoreStreamRequest(
+            score=wire.ScoreRequest(model=TINY, texts=[text] * 4, detail=wire.SCORE_DETAIL_TOKENS)
+        )
+    ] * 20
+    for _ in range(3):
+        stream = connection.stub.ScoreStream(iter(requests))
+        await stream.read()
+        stream.cancel()
+    while connection.server.calls.running:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.01)
+
+    assert await score(connection, "a b")
+    logged = "".join(capsys.readouterr())
+    assert "internal error" not in logged
+    assert "secret" not in logged
+
+
+async def test_a_stream_answers_all_requests_within_a_small_window(tiny_arpa: Path) -> None:
+    settings = settings_for(tiny_arpa, max_stream_requests=2, max_stream_bytes=50)
+    requests = [
+        wire.ScoreStreamRequest(
+            request_id=i, score=wire.ScoreRequest(model=TINY, texts=["a b " * i])
+        )
+        for i in range(40)
+    ]
+    async with running(settings) as connection:
+        answers = {
+            answer.request_id async for answer in connection.stub.ScoreStream(iter(requests))
+        }
+
+    assert answers == set(range(40))

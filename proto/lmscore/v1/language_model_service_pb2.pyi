@@ -271,7 +271,8 @@ class TokenScores(_message.Message):
 
     @_builtins.property
     def matched_orders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Length in tokens of the n-gram that gave the probability: 1 for a unigram.
+        """Length in tokens of the longest n-gram that was found: 1 for a unigram. As in KenLM, n-grams
+        that a pruned model lacks but has longer ones of count as found.
         Empty for models that are not n-grams.
         """
 

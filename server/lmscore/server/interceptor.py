@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
@@ -38,7 +38,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self._draining = False
-        self._running = 0
+        self._expired = False
+        self._tasks: set[asyncio.Task[Any]] = set()  # one for every call in progress
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -47,10 +48,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._draining = True
         await self._idle.wait()
 
+    async def expire(self) -> None:
+        """End the calls that are still running, each with a status that says why."""
+        self._expired = True
+        for task in self._tasks:
+            task.cancel()
+        await self._idle.wait()
+
     @property
     def running(self) -> int:
         """Number of calls in progress."""
-        return self._running
+        return len(self._tasks)
 
     async def intercept_service(
         self,
@@ -74,17 +82,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, behaviour: Any, check: Callable[[Any], Any]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
-            self._running += 1
+            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            self._tasks.add(task)
             self._idle.clear()
             try:
                 if self._draining:
                     raise DrainingError
                 return await behaviour(check(request), context)
+            except asyncio.CancelledError:
+                if not self._expired or context.done():
+                    raise  # the caller has cancelled
+                await abort(context, status_of(DrainingError()))
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+                if context.done():
+                    return None  # the caller has gone, and what it left behind is no bug
                 await abort(context, _status(error))
             finally:
-                self._running -= 1
-                if not self._running:
+                self._tasks.discard(task)
+                if not self._tasks:
                     self._idle.set()
 
         return guarded

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 import structlog
@@ -22,6 +26,7 @@ from lmscore.server.repository import ModelRepository, ServedModel
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.service import LanguageModelService, ModelService
 from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import (
     language_model_service_pb2,
     language_model_service_pb2_grpc,
@@ -33,6 +38,12 @@ SERVICES = (
     language_model_service_pb2.DESCRIPTOR.services_by_name["LanguageModelService"].full_name,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
+
+ENDING_SECONDS = 5.0
+"""How long calls that the drain timeout ends may take to end."""
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -79,7 +90,7 @@ class Server:
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
         for source in self.settings.model:
-            self.repository.add(await asyncio.to_thread(load, source))
+            self.repository.add(await _on_daemon_thread(load, source))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -92,7 +103,9 @@ class Server:
         try:
             await asyncio.wait_for(self.calls.drain(), self.settings.drain_timeout_seconds)
         except TimeoutError:
-            log.warning("drain timeout: cancelling what still runs", calls=self.calls.running)
+            log.warning("drain timeout: ending what still runs", calls=self.calls.running)
+            with suppress(TimeoutError):  # a call that cannot be ended goes when the port closes
+                await asyncio.wait_for(self.calls.expire(), ENDING_SECONDS)
 
     async def stop(self) -> None:
         """Cancel what still runs and close the port."""
@@ -123,9 +136,12 @@ async def build(settings: Settings) -> Server:
         settings.max_text_bytes,
         settings.max_distributions,
         settings.max_alternatives,
+        settings.max_weights,
+        settings.max_message_bytes,
     )
+    stream_window = partial(StreamWindow, settings.max_stream_requests, settings.max_stream_bytes)
     language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
-        LanguageModelService(repository, scheduler, limits, settings.max_stream_requests),
+        LanguageModelService(repository, scheduler, limits, stream_window),
         grpc_server,
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), grpc_server)
@@ -142,12 +158,27 @@ async def build(settings: Settings) -> Server:
     return Server(settings, grpc_server, port, repository, scheduler, calls, health_servicer)
 
 
+async def _on_daemon_thread(work: Callable[[Argument], Result], argument: Argument) -> Result:
+    """What work gives; a thread that nothing waits for when the process is told to end."""
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work(argument))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
 def _listen(grpc_server: grpc.aio.Server, address: str) -> int:
     host, _, port = address.rpartition(":")
+    address = address if host else f"[::]{address}"
     try:
         # gRPC says only that it failed; the system says why.
         [(family, kind, _, _, place), *_] = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host.strip("[]") or "::", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

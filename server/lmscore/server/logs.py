@@ -11,8 +11,12 @@ import structlog
 
 def configure_logs(log_format: Literal["console", "json"]) -> None:
     """Set the form of the lines, and let warnings be lines too."""
+    # Tracebacks without the values of variables, some of which are texts.
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
     renderers: dict[str, list[structlog.typing.Processor]] = {
-        "console": [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        "console": [console],
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
     }
     structlog.configure(

@@ -23,6 +23,9 @@ from lmscore.server.errors import CorruptModelError, OverloadedError, Unsupporte
 
 _RETRY_AFTER_SECONDS = 0.1  # a full queue of n-gram work is gone in less
 
+BYTES_OF_ITEM = 64
+"""What an item costs besides its text: many empty ones fill the queue too."""
+
 Result = TypeVar("Result")
 
 
@@ -39,7 +42,7 @@ class Scheduler:
 
     async def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> BatchScores:
         """Score a batch; OverloadedError if too much is waiting already."""
-        size = int(batch.items.offsets[-1])
+        size = int(batch.items.offsets[-1]) + BYTES_OF_ITEM * len(batch.items)
         if batch.contexts is not None:
             size += int(batch.contexts.offsets[-1])
         if isinstance(batch.items, Texts) and size <= model.quick_bytes:
@@ -66,6 +69,10 @@ class Scheduler:
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; OverloadedError if too much is waiting already."""
         return await self._submit(int(texts.offsets[-1]), model.tokenize, texts)
+
+    async def run(self, work: Callable[..., Result], *args: object) -> Result:
+        """Do what a request needs besides the model's work, away from the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     def close(self) -> None:
         """Drop what is queued and wait for what runs."""

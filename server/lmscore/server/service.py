@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -13,6 +13,7 @@ from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
 from lmscore.server.repository import ModelRepository
 from lmscore.server.scheduler import Scheduler
+from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
@@ -28,12 +29,12 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         repository: ModelRepository,
         scheduler: Scheduler,
         limits: Limits,
-        max_stream_requests: int,
+        stream_window: Callable[[], StreamWindow],
     ) -> None:
         self._repository = repository
         self._scheduler = scheduler
         self._limits = limits
-        self._max_stream_requests = max_stream_requests
+        self._stream_window = stream_window
 
     async def Score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
         """Score a batch."""
@@ -47,32 +48,34 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         A request is read only while there is a place for it, and its place is free again when its
         answer has been written: a slow reader bounds its own memory through flow control.
         """
-        places = asyncio.Semaphore(self._max_stream_requests)
+        window = self._stream_window()
         writing = asyncio.Lock()
 
-        async def write(response: wire.ScoreStreamResponse) -> None:
+        async def write(response: wire.ScoreStreamResponse, size: int) -> None:
             async with writing:
                 await context.write(response)
-            places.release()
+            await window.leave(size)
 
-        async def answer(request: wire.ScoreStreamRequest) -> None:
-            await write(await self._stream_answer(request))
+        async def answer(request: wire.ScoreStreamRequest, size: int) -> None:
+            await write(await self._stream_answer(request), size)
 
         async with asyncio.TaskGroup() as answers:
             async for request in requests:
-                await places.acquire()
+                size = request.ByteSize()
+                await window.enter(size)
                 if self._is_quick(request.score):
                     # Scored here and now; the next request is read while the answer is written.
-                    answers.create_task(write(await self._stream_answer(request)))
+                    answers.create_task(write(await self._stream_answer(request), size))
                 else:
-                    answers.create_task(answer(request))
+                    answers.create_task(answer(request, size))
 
     async def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
-        """Score all hypotheses in one batch and rank every list."""
+        """Score all hypotheses and rank every list."""
         served = self._repository.find(*selector(request.model))
-        work = rescore.rescore_work(request, self._limits)
-        scores = await self._scheduler.score(served.model, work.batch)
-        return rescore.rescore_response(served, request, work, scores)
+        # A request may have millions of numbers: nothing is done to them on the event loop.
+        work = await self._scheduler.run(rescore.rescore_work, request, self._limits)
+        scores = [await self._scheduler.score(served.model, part.batch) for part in work.parts]
+        return await self._scheduler.run(rescore.rescore_response, served, request, work, scores)
 
     async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
         """Tell what may follow each prompt."""
@@ -92,7 +95,9 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         served = self._repository.find(*selector(request.model))
         texts, strings, errors = tokenize.tokenize_work(request, self._limits)
         tokenized = await self._scheduler.tokenize(served.model, texts)
-        return tokenize.tokenize_response(served, strings, tokenized, errors)
+        return await self._scheduler.run(
+            tokenize.tokenize_response, served, strings, tokenized, errors
+        )
 
     async def _score(self, request: wire.ScoreRequest) -> wire.ScoreResponse:
         served = self._repository.find(*selector(request.model))
@@ -103,7 +108,9 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             details = await self._scheduler.details(
                 served.model, work.batch, scores.tokens, work.alternatives
             )
-        return score.score_response(served, work, scores, details)
+        if scores.tokens is None:
+            return score.score_response(served, work, scores, None)
+        return await self._scheduler.run(score.score_response, served, work, scores, details)
 
     def _is_quick(self, request: wire.ScoreRequest) -> bool:
         try:

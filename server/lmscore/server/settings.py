@@ -13,7 +13,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 ENVIRONMENT_PREFIX = "LMSCORE_"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -23,13 +31,25 @@ class ConfigurationError(Exception):
     """The configuration cannot be used; the message names the setting and where it came from."""
 
 
+def _check_name(name: str) -> str:
+    if not _MODEL_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a model name (letters, digits, '.', '_' and '-')")
+    return name
+
+
+def _check_path(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError(f"{str(path)!r} is not a path")
+    return path
+
+
 class ModelSource(BaseModel):
     """A model to load and the name to serve it under."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    path: Path
+    name: Annotated[str, AfterValidator(_check_name)]
+    path: Annotated[Path, AfterValidator(_check_path)]
 
     def __str__(self) -> str:
         return f"{self.name}={self.path}"
@@ -41,27 +61,28 @@ def _parse_models(value: object) -> object:
         value = [part for part in value.split(",") if part]
     if not isinstance(value, list | tuple):
         return value
-    sources = [_parse_model(item) if isinstance(item, str) else item for item in value]
-    names = [source.name for source in sources if isinstance(source, ModelSource)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"two models are named {repeated[0]}")
-    return tuple(sources)
+    return tuple(_parse_model(item) if isinstance(item, str) else item for item in value)
+
+
+def _check_models(sources: tuple[ModelSource, ...]) -> tuple[ModelSource, ...]:
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two models are named {name}")
+    return sources
 
 
 def _parse_model(text: str) -> ModelSource:
     name, separator, path = text.partition("=")
     if not separator or not path:
         raise ValueError(f"{text!r} is not NAME=PATH")
-    if not _MODEL_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a model name (letters, digits, '.', '_' and '-')")
-    return ModelSource(name=name, path=Path(path))
+    return ModelSource(name=_check_name(name), path=_check_path(Path(path)))
 
 
 def _check_address(value: object) -> object:
     if isinstance(value, str):
         _, separator, port = value.rpartition(":")
-        if not separator or not port.isdecimal() or int(port) > 65535:
+        if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise ValueError(f"{value!r} is not HOST:PORT")
     return value
 
@@ -71,9 +92,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_booleans(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, bool):  # which would pass for a number
+                raise ValueError(f"{name}: {str(value).lower()} is not a value of this setting")
+        return values
+
     model: Annotated[
         tuple[ModelSource, ...],
         BeforeValidator(_parse_models),
+        AfterValidator(_check_models),
         Field(description="Models to serve, as NAME=PATH[,NAME=PATH…]"),
     ] = ()
     listen: Annotated[
@@ -98,12 +128,18 @@ class Settings(BaseModel):
     max_alternatives: Annotated[
         int, Field(ge=1, description="Most tokens told of a next-token distribution")
     ] = 1000
+    max_weights: Annotated[
+        int, Field(ge=1, description="Most weight settings in one Rescore request")
+    ] = 1000
     max_queued_bytes: Annotated[
         int, Field(ge=1, description="Text that may wait to be scored, in bytes")
     ] = 64 * 2**20
     max_stream_requests: Annotated[
         int, Field(ge=1, description="Unanswered requests of one ScoreStream")
     ] = 64
+    max_stream_bytes: Annotated[
+        int, Field(ge=1, description="Unanswered requests of one ScoreStream, in bytes")
+    ] = 4 * 2**20
     drain_timeout_seconds: Annotated[
         float, Field(ge=0, le=3600, description="How long running calls may go on after SIGTERM")
     ] = 30.0
@@ -167,8 +203,11 @@ def _from_environment() -> dict[str, str]:
 def _describe(error: ValidationError, origins: dict[str, str]) -> str:
     problems = []
     for problem in error.errors():
-        name = str(problem["loc"][0])
         message = problem["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
+        if not problem["loc"]:
+            problems.append(message)
+            continue
+        name = str(problem["loc"][0])
         problems.append(f"{name}: {message} (from {origins.get(name, 'the caller')})")
     return "; ".join(problems)

@@ -14,13 +14,14 @@ from google.rpc.status_pb2 import Status
 from lmscore.server.errors import InvalidFieldError, ServiceError, UnknownModelError
 
 DOMAIN = "lmscore"
+MAX_SHOWN = 300  # characters of a message, a field or a name
 DETAILS_KEY = "grpc-status-details-bin"  # fixed by gRPC
 
 
 def status_of(error: ServiceError) -> Status:
     """The status with the details that the error has: reason, field, resource, retry delay."""
     info = ErrorInfo(reason=error.reason, domain=DOMAIN)
-    return _status(error.code, str(error), [info, *_particulars(error)])
+    return _status(error.code, _clipped(str(error)), [info, *_particulars(error)])
 
 
 def internal_status(incident: str) -> Status:
@@ -40,16 +41,23 @@ def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> 
 def _particulars(error: ServiceError) -> list[BadRequest | ResourceInfo | RetryInfo]:
     particulars: list[BadRequest | ResourceInfo | RetryInfo] = []
     if isinstance(error, InvalidFieldError):
-        violation = BadRequest.FieldViolation(field=error.field, description=error.problem)
+        violation = BadRequest.FieldViolation(
+            field=_clipped(error.field), description=_clipped(error.problem)
+        )
         particulars.append(BadRequest(field_violations=[violation]))
     if isinstance(error, UnknownModelError):
-        particulars.append(ResourceInfo(resource_type="model", resource_name=error.name))
+        particulars.append(ResourceInfo(resource_type="model", resource_name=_clipped(error.name)))
     delay_seconds = getattr(error, "retry_after_seconds", None)
     if delay_seconds is not None:
         delay = Duration()
         delay.FromNanoseconds(int(delay_seconds * 1e9))
         particulars.append(RetryInfo(retry_delay=delay))
     return particulars
+
+
+def _clipped(text: str) -> str:
+    """What a caller sent may be long, and gRPC carries errors where there is little room."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 async def abort(context: grpc.aio.ServicerContext, status: Status) -> NoReturn:  # type: ignore[type-arg]

@@ -21,6 +21,9 @@ from lmscore.server.repository import LoadingModel, ServedModel
 from lmscore.v1 import common_pb2
 from lmscore.v1 import language_model_service_pb2 as wire
 
+BYTES_OF_TOKEN = 30
+"""What a reply says of a token takes about so much, besides its text."""
+
 ItemErrors = dict[int, ServiceError]
 """Why items of a request cannot be answered, by their index."""
 
@@ -33,6 +36,8 @@ class Limits:
     max_text_bytes: int
     max_distributions: int  # next-token distributions that one request may ask for
     max_alternatives: int  # tokens of each of them that it may be told
+    max_weights: int
+    max_reply_bytes: int
 
 
 def selector(message: common_pb2.ModelSelector) -> tuple[str, int | None]:
@@ -74,6 +79,13 @@ def check_alternatives(name: str, count: int, limits: Limits) -> int:
     if not 1 <= count <= limits.max_alternatives:
         raise InvalidFieldError(name, f"{count} is not within 1 and {limits.max_alternatives}")
     return count
+
+
+def check_reply_size(name: str, size: int, limits: Limits) -> None:
+    """Raise InvalidFieldError if the answer, of about so many bytes, could not be sent."""
+    if size > limits.max_reply_bytes:
+        problem = f"the answer would take about {size} bytes, over the limit of"
+        raise InvalidFieldError(name, f"{problem} {limits.max_reply_bytes}; ask for less at a time")
 
 
 def check_size(path: str, text: str, limits: Limits) -> None:

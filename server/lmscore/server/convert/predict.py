@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from lmscore.models.distribution import Distributions
 from lmscore.models.language_model import Texts
 from lmscore.server.convert.items import (
+    BYTES_OF_TOKEN,
     ItemErrors,
     Limits,
     check_alternatives,
     check_count,
     check_distributions,
+    check_reply_size,
     identity,
     item_error,
     likely_tokens,
@@ -41,6 +43,7 @@ def predict_work(request: wire.PredictRequest, limits: Limits) -> PredictWork:
     check_count("prompts", len(request.prompts), limits)
     check_distributions("prompts", len(request.prompts), limits)
     top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
+    check_reply_size("top_k", len(request.prompts) * top_k * BYTES_OF_TOKEN, limits)
     prompts, _, errors = text_items("prompts", request.prompts, limits)
     return PredictWork(
         prompts,

@@ -18,11 +18,13 @@ from lmscore.models.language_model import (
 )
 from lmscore.models.vocabulary import BOS, EOS, Vocabulary
 from lmscore.server.convert.items import (
+    BYTES_OF_TOKEN,
     ItemErrors,
     Limits,
     check_alternatives,
     check_count,
     check_distributions,
+    check_reply_size,
     identity,
     item_error,
     likely_tokens,
@@ -74,15 +76,31 @@ def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabular
         eos=request.eos if request.HasField("eos") else True,
         per_token=request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL},
     )
+    if batch.per_token:
+        _check_reply(request, batch, limits)
     return ScoreWork(batch, strings, errors, _alternatives(request, batch, limits))
+
+
+def _check_reply(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> None:
+    alternatives = 0
+    if request.detail == wire.SCORE_DETAIL_FULL:
+        alternatives = request.alternatives or DEFAULT_ALTERNATIVES
+    bytes_each = BYTES_OF_TOKEN * (1 + alternatives)
+    size = _event_count(batch) * bytes_each + int(batch.items.offsets[-1])
+    check_reply_size("detail", size, limits)
+
+
+def _event_count(batch: ScoreBatch) -> int:
+    """Number of events of texts of words."""
+    items = batch.items
+    tokens = items.word_counts().sum() if isinstance(items, Texts) else items.offsets[-1]
+    return int(tokens) + len(items) * batch.eos
 
 
 def _alternatives(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> int | None:
     if request.detail != wire.SCORE_DETAIL_FULL:
         return None
-    items = batch.items
-    tokens = items.word_counts().sum() if isinstance(items, Texts) else items.offsets[-1]
-    check_distributions("detail", int(tokens) + len(items) * batch.eos, limits)
+    check_distributions("detail", _event_count(batch), limits)
     count = request.alternatives if request.HasField("alternatives") else DEFAULT_ALTERNATIVES
     return check_alternatives("alternatives", count, limits)
 

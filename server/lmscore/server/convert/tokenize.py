@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from lmscore.models.language_model import Texts, TokenizedTexts
 from lmscore.server.convert.items import (
+    BYTES_OF_TOKEN,
     ItemErrors,
     Limits,
     check_count,
+    check_reply_size,
     identity,
     item_error,
     surfaces,
@@ -26,7 +28,10 @@ def tokenize_work(
     if not request.texts:
         raise InvalidFieldError("texts", "at least one text is required")
     check_count("texts", len(request.texts), limits)
-    return text_items("texts", request.texts, limits)
+    texts, strings, errors = text_items("texts", request.texts, limits)
+    size = int(texts.word_counts().sum()) * BYTES_OF_TOKEN + int(texts.offsets[-1])
+    check_reply_size("texts", size, limits)
+    return texts, strings, errors
 
 
 def tokenize_response(

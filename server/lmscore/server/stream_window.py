@@ -1,0 +1,38 @@
+"""How much of a stream may be unanswered at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class StreamWindow:
+    """Places for the unanswered requests of one stream, bounded in number and in bytes.
+
+    A request that is larger than the bound gets in when it would be the only one.
+    """
+
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._requests = 0
+        self._bytes = 0
+        self._changed = asyncio.Condition()
+
+    async def enter(self, size: int) -> None:
+        """Wait for a place for a request of so many bytes."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._has_room(size))
+            self._requests += 1
+            self._bytes += size
+
+    async def leave(self, size: int) -> None:
+        """Give the place back, when the answer has been written."""
+        async with self._changed:
+            self._requests -= 1
+            self._bytes -= size
+            self._changed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        return not self._requests or (
+            self._requests < self._max_requests and self._bytes + size <= self._max_bytes
+        )
