@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The variables of the process without settings of lmscore, which would change what is shown."""
+    """The variables without settings of lmscore, which would change what is shown."""
     return {name: value for name, value in os.environ.items() if not name.startswith("LMSCORE_")}
 
 
