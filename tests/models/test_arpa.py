@@ -28,6 +28,7 @@ from tests.conftest import TINY_ARPA
 from tests.models.backoff import random_backoff
 
 Compress = Callable[[bytes], bytes]
+UNREADABLE = Path("/proc/self/mem")  # opens, but its first page is not mapped
 
 
 def log_prob(path: Path, text: str = "a b") -> float:
@@ -176,6 +177,13 @@ def test_a_path_without_a_file_says_so(tmp_path: Path) -> None:
         load_model(tmp_path)
     with pytest.raises(ModelNotFoundError, match="no such file"):
         fingerprint(tmp_path / "none.arpa")
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="needs a file that opens but cannot be read")
+@pytest.mark.parametrize("read", [load_model, fingerprint, read_arpa])
+def test_a_file_that_cannot_be_read_says_so_in_a_line(read: Callable[[Path], object]) -> None:
+    with pytest.raises(ModelFormatError, match=f"^{UNREADABLE}: cannot be read: [^\n]+$"):
+        read(UNREADABLE)
 
 
 def test_the_fingerprint_is_the_sha256_of_the_file(tiny_arpa: Path) -> None:

@@ -28,7 +28,10 @@ def compression_of(head: bytes) -> str | None:
 
 @contextmanager
 def open_model_file(path: Path) -> Iterator[IO[bytes]]:
-    """The file itself, unbuffered; ModelNotFoundError says why it cannot be opened."""
+    """The file itself, unbuffered.
+
+    ModelNotFoundError says why it cannot be opened, ModelFormatError why it cannot be read.
+    """
     try:
         raw = path.open("rb", buffering=0)
     except FileNotFoundError:
@@ -38,7 +41,10 @@ def open_model_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise ModelNotFoundError(f"{path}: {error.strerror}") from None
     with raw:
-        yield raw
+        try:
+            yield raw
+        except OSError as error:
+            raise ModelFormatError(path, _reading_problem(error)) from None
 
 
 def decompressed(raw: IO[bytes]) -> IO[bytes]:
@@ -61,5 +67,14 @@ def damage_reported(path: Path) -> Iterator[None]:
         yield
     except EOFError:
         raise ModelFormatError(path, "the compressed data end too early") from None
-    except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
+    except (zlib.error, lzma.LZMAError) as error:
         raise ModelFormatError(path, f"the compressed data are damaged: {error}") from None
+    except OSError as error:
+        raise ModelFormatError(path, _reading_problem(error)) from None
+
+
+def _reading_problem(error: OSError) -> str:
+    """What went wrong; decompressors raise OSError too, but without the system's error number."""
+    if error.errno is None:
+        return f"the compressed data are damaged: {error}"
+    return f"cannot be read: {error.strerror}"
