@@ -282,12 +282,21 @@ def test_impossible_texts_have_no_probability_and_infinite_perplexity(model_of: 
     assert scores.perplexities[1:].tolist() == [math.inf, math.inf]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_distributions_sum_to_one_for_every_context_met(model_of: Save, seed: int) -> None:
-    backoff = normalized_backoff(seed, order=4)
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    order=st.integers(1, 5),
+    words=st.integers(1, 5),
+    data=st.data(),
+)
+def test_distributions_sum_to_one_for_every_context_met(
+    model_of: Save, seed: int, order: int, words: int, data: st.DataObject
+) -> None:
+    backoff = normalized_backoff(seed, order=order, words=words)
     model = model_of(backoff)
     states = [model.initial_state(1), model.initial_state(1, bos=False)]
-    for text in random_texts(backoff, seed):
+    word = st.sampled_from([*(w for w in backoff.words if w != "<s>"), "never-seen"])
+    for text in data.draw(st.lists(st.lists(word, max_size=8).map(" ".join), max_size=10)):
         state = model.initial_state(1)
         for token_id in model.tokenize(Texts.from_strings([text])).token_ids:
             state = model.advance(state, np.array([token_id]))
