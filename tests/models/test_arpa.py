@@ -102,6 +102,42 @@ def test_what_only_one_dialect_allows_is_warned_of(
     assert repaired == log_prob(tiny_arpa)
 
 
+REPEATED = {
+    "a word": ("1-grams:\n", "-0.1\ta\t-0.9\n", 12, "'a', .*: the first one counts$"),
+    "the start": ("1-grams:\n", "-0.1\t<s>\t-0.9\n", 12, "'<s>', .*: the first one counts$"),
+    "the unknown": ("1-grams:\n", "-0.1\t<UNK>\n", 7, "'<unk>', .*: the last one counts$"),
+    "a middle n-gram": ("2-grams:\n", "-0.1\ta b\t-0.9\n", 18, "'a b', .*: the first one counts$"),
+    "a top n-gram": ("3-grams:\n", "-0.1\ta b a\n", 22, "'a b a', .*: the first one counts$"),
+    "a word twice": ("1-grams:\n", "-0.1\ta\n-.2\ta\n", 12, "the first one counts, and 1 more$"),
+}
+TRIGRAMS = TINY_ARPA.replace("ngram 2=3", "ngram 2=4\nngram 3=2").replace(
+    "\n\\end", "-0.6\tb a\t-0.1\n\n\\3-grams:\n-0.4\ta b a\n-0.7\t<s> a b\n\n\\end"
+)
+
+
+@pytest.mark.parametrize("case", REPEATED)
+def test_of_repeated_ngrams_the_one_counts_that_kenlm_finds(write: Write, case: str) -> None:
+    kenlm = pytest.importorskip("kenlm", reason="kenlm is compiled from source")
+    section, rows, line, message = REPEATED[case]
+    order = int(section[0])
+    before, after = TRIGRAMS.split(section)
+    own, rest = after.split("\n\n", 1)
+    count = int(re.findall(rf"ngram {order}=(\d)", before)[0])
+    before = before.replace(
+        f"ngram {order}={count}", f"ngram {order}={count + rows.count(chr(10))}"
+    )
+    path = write(f"{before}{section}{own}\n{rows}\n{rest}")
+    with pytest.warns(ModelFormatWarning, match=message) as caught:
+        model = load_model(path)
+    assert [str(warning.message).split(": ")[0] for warning in caught] == [f"{path}:{line}"]
+    peer = kenlm.Model(str(path))
+    for text in ("a b a b x", "b b a", "x a b a", ""):
+        scores = model.score(ScoreBatch(Texts.from_strings([text]), per_token=True)).tokens
+        assert scores is not None
+        expected = [prob * math.log(10) for prob, _, _ in peer.full_scores(text)]
+        assert scores.log_probs.tolist() == pytest.approx(expected, rel=1e-6)
+
+
 REFUSED: dict[str, tuple[str | bytes, int | None, str]] = {
     "empty": ("", None, "an empty file"),
     "blank": ("\n \n", None, "an empty file"),
@@ -140,12 +176,6 @@ REFUSED: dict[str, tuple[str | bytes, int | None, str]] = {
     "too many words": (TINY_ARPA.replace("a b\n", "a b -1 a\n"), 14, "more than 2 words and"),
     "a word instead of a back-off": (TINY_ARPA.replace("a b\n", "a b a\n"), 14, "'a' is not a num"),
     "a word without unigram": (TINY_ARPA.replace("a b\n", "a c\n"), 14, "'c' is not among"),
-    "a word twice": (
-        TINY_ARPA.replace("\tb\t", "\ta\t"),
-        10,
-        "the word 'a' is here for the second",
-    ),
-    "an n-gram twice": (TINY_ARPA.replace("b </s>", "a b"), 15, "2-gram 'a b' is here for the sec"),
 }
 
 
