@@ -83,6 +83,9 @@ def test_what_both_dialects_allow_reads_without_a_word(
 
 
 WARNED = {
+    "a byte order mark": ("\ufeff" + TINY_ARPA, ":1: ignored a byte order mark"),
+    "a byte order mark alone": ("\ufeff\n" + TINY_ARPA, ":1: ignored a byte order mark"),
+    "headers of HTTP": ("HTTP/1.1 200 OK\r\n\r\n" + TINY_ARPA, ":1: ignored 'HTTP/1.1 200 OK'"),
     "text before the data": ("made by me\n" + TINY_ARPA, ":1: ignored 'made by me' before"),
     "text after the end": (TINY_ARPA + "bye\n", ":18: ignored 'bye' and what follows"),
     "too high a count": (TINY_ARPA.replace("2=3", "2=4"), ":17: .*4 2-grams, the file has 3"),
@@ -142,6 +145,17 @@ REFUSED: dict[str, tuple[str | bytes, int | None, str]] = {
     "empty": ("", None, "an empty file"),
     "blank": ("\n \n", None, "an empty file"),
     "a page of the web": ("<!DOCTYPE html>\n<html>", 1, "HTML"),
+    "a page behind a byte order mark": ("\ufeff<!DOCTYPE html>\n", 1, "HTML"),
+    "a page behind its headers": ("HTTP/1.1 404 No\r\nA: b\r\n\r\n<HTML>\n", 4, "HTML"),
+    "an answer of a web server": ("HTTP/1.1 200 OK\r\n\r\n{}\n", None, "a web server answered"),
+    "zip": (b"PK\3\4\24\0\0\0", 1, "a zip archive"),
+    "UTF-16": (TINY_ARPA.encode("utf-16"), 1, "UTF-16"),
+    "compressed KenLM binary": (
+        gzip.compress(b"mmap lm http://kheafield.com/code format version 5\n\0"),
+        1,
+        "a compressed KenLM binary",
+    ),
+    "compressed .ngram": (gzip.compress(b"\x89lmscore.ngram\r\n\0"), 1, "a compressed .ngram"),
     "IRSTLM text": ("iARPA\n" + TINY_ARPA, 1, "iARPA"),
     "IRSTLM binary": (b"blmt 3 1 2 3\n\0\1", 1, "IRSTLM binary"),
     "KenLM binary": (b"mmap lm http://kheafield.com/code format version 5\n\0", None, "KenLM"),

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from lmscore.models.compression import damage_reported, decompressed, open_model_file
 from lmscore.models.errors import ModelFormatError, ModelFormatWarning
+from lmscore.models.kenlm.header import MAGIC as KENLM_MAGIC
 from lmscore.models.ngram import arpa_rows
 from lmscore.models.ngram.arpa_rows import Cursor, Rows, exact_float32, parse_rows
-from lmscore.models.ngram.line_reader import LineReader, Progress
+from lmscore.models.ngram.file import MAGIC as NGRAM_MAGIC
+from lmscore.models.ngram.line_reader import BLANKS, LineReader, Progress
 from lmscore.models.ngram.table import NgramTable, OrderTable
 from lmscore.models.ngram.words import WordTable, build_word_table, pool_words
 from lmscore.models.vocabulary import BOS, EOS, UNK
@@ -30,12 +32,20 @@ ABSENT_BOS_LOG10_PROB = np.float32(-99)  # what SRILM writes for <s>, which is n
 MAX_ORDER = 100
 _BOS, _EOS, _UNK = BOS.encode(), EOS.encode(), UNK.encode()
 _COUNT_LINE = re.compile(rb"ngram\s+(\d{1,4})\s*=\s*(\d{1,18})\s*")
+_HTML = "HTML or XML, not a language model; was an error page downloaded?"
+_HTML_LINE = re.compile(rb"<(!doctype\s+)?html\b", re.IGNORECASE)
 _REFUSED = {
     b"iARPA": "an IRSTLM iARPA file; make it ARPA with: compile-lm --text yes IN OUT",
     b"blmt": "an IRSTLM binary file; make it ARPA with: compile-lm --text yes IN OUT",
     b"Qblmt": "a quantized IRSTLM binary file; make it ARPA with: compile-lm --text yes IN OUT",
-    b"<": "HTML or XML, not a language model; was an error page downloaded?",
+    b"PK\3\4": "a zip archive, perhaps a PyTorch checkpoint; if it holds an ARPA file, unpack it",
+    b"\xff\xfe": "UTF-16 text; make it UTF-8 with: iconv -f UTF-16 -t UTF-8 IN > OUT",
+    b"\xfe\xff": "UTF-16 text; make it UTF-8 with: iconv -f UTF-16 -t UTF-8 IN > OUT",
+    KENLM_MAGIC: "a compressed KenLM binary; decompress it, so that it can be mapped",
+    NGRAM_MAGIC.strip(): "a compressed .ngram file; decompress it, so that it can be mapped",
+    b"<": _HTML,
 }
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _NO_WORDS = build_word_table(*pool_words([]), np.empty(0, np.uint32), 0)
 
@@ -113,20 +123,39 @@ def _read_table(lines: LineReader) -> NgramTable:
 
 
 def _find_data(lines: LineReader) -> None:
+    first = line = _first_text_line(lines)
     ignored = None
-    first = True
-    while (line := lines.next_text_line()) != b"\\data\\":
+    while line != b"\\data\\":
         if line is None:
-            problem = "an empty file" if first else "not an ARPA file: no line says \\data\\"
-            raise ModelFormatError(lines.path, problem)
-        for start, name in _REFUSED.items():
-            if first and line.startswith(start):
-                lines.fail(name)
+            raise ModelFormatError(lines.path, _without_data(first))
+        if _HTML_LINE.match(line):  # behind the headers of HTTP, say
+            lines.fail(_HTML)
         if ignored is None and not line.startswith(b"#"):
             ignored = f"{lines.line - 1}: ignored {_shown(line)} before \\data\\"
-        first = False
+        line = lines.next_text_line()
     if ignored is not None:
         warnings.warn(f"{lines.path}:{ignored}", ModelFormatWarning, stacklevel=2)
+
+
+def _first_text_line(lines: LineReader) -> bytes | None:
+    """The first line without a byte order mark, unless it tells that the file is something else."""
+    line = lines.next_text_line()
+    if line is not None and line.startswith(_BYTE_ORDER_MARK):
+        lines.warn("ignored a byte order mark, which no reader of ARPA files expects")
+        line = line.removeprefix(_BYTE_ORDER_MARK).strip(BLANKS) or lines.next_text_line()
+    if line is not None:
+        for start, name in _REFUSED.items():
+            if line.startswith(start):
+                lines.fail(name)
+    return line
+
+
+def _without_data(first: bytes | None) -> str:
+    if first is None:
+        return "an empty file"
+    if first.startswith(b"HTTP/"):
+        return "what a web server answered, not an ARPA file: no line says \\data\\"
+    return "not an ARPA file: no line says \\data\\"
 
 
 def _read_counts(lines: LineReader) -> tuple[list[int], bytes | None]:
