@@ -161,10 +161,10 @@ REFUSED: dict[str, tuple[str | bytes, int | None, str]] = {
     "KenLM binary": (b"mmap lm http://kheafield.com/code format version 5\n\0", None, "KenLM"),
     "prose": ("once upon a time\n" * 9, None, r"no line says \\data\\"),
     "compressed prose": (gzip.compress(b"once upon a time\n"), None, r"no line says \\data\\"),
-    "truncated gzip": (gzip.compress(TINY_ARPA.encode())[:-20], None, "too early"),
-    "damaged gzip": (b"\x1f\x8b" + b"damaged" * 20, None, "compressed data are damaged"),
-    "damaged bzip2": (b"BZh9" + b"damaged" * 20, None, "compressed data are damaged"),
-    "damaged xz": (b"\xfd7zXZ\0" + b"damaged" * 20, None, "compressed data are damaged"),
+    "truncated gzip": (gzip.compress(TINY_ARPA.encode())[:-20], 14, "too early"),
+    "damaged gzip": (b"\x1f\x8b" + b"damaged" * 20, 1, "compressed data are damaged"),
+    "damaged bzip2": (b"BZh9" + b"damaged" * 20, 1, "compressed data are damaged"),
+    "damaged xz": (b"\xfd7zXZ\0" + b"damaged" * 20, 1, "compressed data are damaged"),
     "no counts": (TINY_ARPA.replace("ngram", "gram"), 2, "expected ngram N=COUNT"),
     "a count without number": (TINY_ARPA.replace("2=3", "2=x"), 3, "expected ngram N=COUNT"),
     "counts out of order": (TINY_ARPA.replace("ngram 2", "ngram 3"), 3, "count of 2-grams"),
@@ -205,6 +205,20 @@ def test_what_no_dialect_allows_is_an_error_with_its_line(write: Write, case: st
     assert raised.value.line == line
     assert str(raised.value).startswith(f"{path}:{line}: " if line else f"{path}: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_damage_to_compressed_data_names_the_line_reached(write: Write, compress: Compress) -> None:
+    rows = "".join(f"-1.{i * i}\tw{i * 7919}\n" for i in range(200_000))
+    content = f"\\data\\\nngram 1=200000\n\\1-grams:\n{rows}\\end\\\n".encode()
+    packed = compress(content)
+    for cut in (0.5, 0.9):
+        with pytest.raises(ModelFormatError, match="the compressed data end too early") as raised:
+            load_model(write(packed[: int(len(packed) * cut)]))
+        assert raised.value.line is not None
+        reached = len(b"\n".join(content.split(b"\n")[: raised.value.line])) / len(content)
+        # bzip2 unpacks blocks of 900 kB, all or nothing.
+        assert cut - 0.3 < reached < cut + 0.05
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(write: Write) -> None:

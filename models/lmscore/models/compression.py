@@ -60,17 +60,24 @@ def decompressed(raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
+DAMAGE = (EOFError, zlib.error, lzma.LZMAError, OSError)
+"""What reading compressed data may raise."""
+
+
 @contextmanager
-def damage_reported(path: Path) -> Iterator[None]:
-    """Turn what the decompressors raise into ModelFormatError."""
+def damage_reported(path: Path, line: Callable[[], int] | None = None) -> Iterator[None]:
+    """Turn what the decompressors raise into ModelFormatError; line tells how far reading got."""
     try:
         yield
     except EOFError:
-        raise ModelFormatError(path, "the compressed data end too early") from None
+        problem = "the compressed data end too early"
     except (zlib.error, lzma.LZMAError) as error:
-        raise ModelFormatError(path, f"the compressed data are damaged: {error}") from None
+        problem = f"the compressed data are damaged: {error}"
     except OSError as error:
-        raise ModelFormatError(path, _reading_problem(error)) from None
+        problem = _reading_problem(error)
+    else:
+        return
+    raise ModelFormatError(path, problem, line=line() if line is not None else None)
 
 
 def _reading_problem(error: OSError) -> str:

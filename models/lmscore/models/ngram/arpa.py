@@ -62,7 +62,7 @@ def read_arpa(path: Path, progress: Progress | None = None) -> NgramTable:
     """
     with open_model_file(path) as raw:
         lines = LineReader(path, raw, progress)
-        with damage_reported(path):
+        with damage_reported(path, lambda: lines.line):
             return _read_table(lines)
 
 
