@@ -264,6 +264,54 @@ def test_a_uniform_model_has_the_perplexity_of_its_size(model_of: Save) -> None:
     assert scores.perplexities.tolist() == pytest.approx([27.0] * 2, rel=1e-5)
 
 
+def test_negative_log_likelihood_of_the_worked_example(model_of: Save) -> None:
+    # The name "ada" between sentence marks, of which only the last is an event.
+    probs = {("<s>", "a"): 0.13, ("a", "d"): 0.05, ("d", "a"): 0.50, ("d", "a", "</s>"): 0.20}
+    ada = Backoff({(word,): math.log10(0.25) for word in ["a", "d", "</s>", "<unk>"]})
+    ada.probs |= {("<s>",): -99.0} | {ngram: math.log10(p) for ngram, p in probs.items()}
+    scores = scored(model_of(ada), ["a d a"])
+    assert scores.tokens is not None
+    assert np.exp(scores.tokens.log_probs).tolist() == pytest.approx([0.13, 0.05, 0.50, 0.20])
+    assert -scores.log_probs[0] / scores.token_counts[0] == pytest.approx(1.835, abs=5e-4)
+    assert scores.perplexities[0] == pytest.approx(math.exp(1.835), rel=5e-4)
+
+
+def test_perplexity_of_the_worked_example(model_of: Save) -> None:
+    share = math.exp(-2.51)
+    words = Backoff({("<s>",): -99.0, ("<unk>",): math.log10(1 - 2 * share)})
+    words.probs |= {(word,): math.log10(share) for word in ("a", "</s>")}
+    scores = scored(model_of(words), ["a a a"])
+    assert -scores.log_probs[0] / scores.token_counts[0] == pytest.approx(2.51, abs=1e-5)
+    assert scores.perplexities.tolist() == pytest.approx([12.30], abs=5e-3)
+
+
+def test_a_trigram_of_the_toy_corpus_scores_as_its_counts(model_of: Save) -> None:
+    # Maximum likelihood for i love cats, i love dogs, cats chase mice. ARPA has one <s>: what
+    # follows <s><s> is a bigram.
+    third, half, nothing = math.log10(1 / 3), math.log10(1 / 2), -math.inf
+    words = ["i", "love", "cats", "dogs", "chase", "mice"]
+    counts = zip([*words, "</s>"], [2, 2, 2, 1, 1, 1, 3], strict=True)
+    toy = Backoff({(word,): math.log10(count / 12) for word, count in counts})
+    toy.probs |= {("<unk>",): nothing, ("<s>",): -99.0}
+    toy.probs |= {("<s>", "i"): math.log10(2 / 3), ("<s>", "cats"): third, ("i", "love"): 0.0}
+    toy.probs |= {("love", "cats"): half, ("love", "dogs"): half, ("cats", "</s>"): half}
+    toy.probs |= {("cats", "chase"): half, ("dogs", "</s>"): 0.0}
+    toy.probs |= {("chase", "mice"): 0.0, ("mice", "</s>"): 0.0}
+    toy.probs |= {("<s>", "i", "love"): 0.0, ("<s>", "cats", "chase"): 0.0}
+    toy.probs |= {("i", "love", "cats"): half, ("i", "love", "dogs"): half}
+    toy.probs |= {("love", "cats", "</s>"): 0.0, ("love", "dogs", "</s>"): 0.0}
+    toy.probs |= {("cats", "chase", "mice"): 0.0, ("chase", "mice", "</s>"): 0.0}
+    toy.backoffs |= {ngram: nothing for ngram in toy.probs if len(ngram) < 3}
+    scores = scored(model_of(toy), ["i love cats", "cats chase mice", "i love mice"])
+    assert scores.tokens is not None
+    assert np.exp(scores.tokens.log_probs).tolist() == pytest.approx(
+        [2 / 3, 1, 1 / 2, 1, 1 / 3, 1, 1, 1, 2 / 3, 1, 0, 1]
+    )
+    assert scores.perplexities[:2].tolist() == pytest.approx([3 ** (1 / 4)] * 2)
+    assert np.exp(scores.log_probs[2]) == 0
+    assert scores.perplexities[2] == math.inf
+
+
 def test_impossible_texts_have_no_probability_and_infinite_perplexity(model_of: Save) -> None:
     # Maximum likelihood for i love cats, i love dogs, cats chase mice.
     third = math.log10(1 / 3)
@@ -282,12 +330,21 @@ def test_impossible_texts_have_no_probability_and_infinite_perplexity(model_of: 
     assert scores.perplexities[1:].tolist() == [math.inf, math.inf]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_distributions_sum_to_one_for_every_context_met(model_of: Save, seed: int) -> None:
-    backoff = normalized_backoff(seed, order=4)
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    order=st.integers(1, 5),
+    words=st.integers(1, 5),
+    data=st.data(),
+)
+def test_distributions_sum_to_one_for_every_context_met(
+    model_of: Save, seed: int, order: int, words: int, data: st.DataObject
+) -> None:
+    backoff = normalized_backoff(seed, order=order, words=words)
     model = model_of(backoff)
     states = [model.initial_state(1), model.initial_state(1, bos=False)]
-    for text in random_texts(backoff, seed):
+    word = st.sampled_from([*(w for w in backoff.words if w != "<s>"), "never-seen"])
+    for text in data.draw(st.lists(st.lists(word, max_size=8).map(" ".join), max_size=10)):
         state = model.initial_state(1)
         for token_id in model.tokenize(Texts.from_strings([text])).token_ids:
             state = model.advance(state, np.array([token_id]))

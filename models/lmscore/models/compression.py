@@ -28,7 +28,10 @@ def compression_of(head: bytes) -> str | None:
 
 @contextmanager
 def open_model_file(path: Path) -> Iterator[IO[bytes]]:
-    """The file itself, unbuffered; ModelNotFoundError says why it cannot be opened."""
+    """The file itself, unbuffered.
+
+    ModelNotFoundError says why it cannot be opened, ModelFormatError why it cannot be read.
+    """
     try:
         raw = path.open("rb", buffering=0)
     except FileNotFoundError:
@@ -38,7 +41,10 @@ def open_model_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise ModelNotFoundError(f"{path}: {error.strerror}") from None
     with raw:
-        yield raw
+        try:
+            yield raw
+        except OSError as error:
+            raise ModelFormatError(path, _reading_problem(error)) from None
 
 
 def decompressed(raw: IO[bytes]) -> IO[bytes]:
@@ -54,12 +60,28 @@ def decompressed(raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
+DAMAGE = (EOFError, zlib.error, lzma.LZMAError, OSError)
+"""What reading compressed data may raise."""
+
+
 @contextmanager
-def damage_reported(path: Path) -> Iterator[None]:
-    """Turn what the decompressors raise into ModelFormatError."""
+def damage_reported(path: Path, line: Callable[[], int] | None = None) -> Iterator[None]:
+    """Turn what the decompressors raise into ModelFormatError; line tells how far reading got."""
     try:
         yield
     except EOFError:
-        raise ModelFormatError(path, "the compressed data end too early") from None
-    except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError) as error:
-        raise ModelFormatError(path, f"the compressed data are damaged: {error}") from None
+        problem = "the compressed data end too early"
+    except (zlib.error, lzma.LZMAError) as error:
+        problem = f"the compressed data are damaged: {error}"
+    except OSError as error:
+        problem = _reading_problem(error)
+    else:
+        return
+    raise ModelFormatError(path, problem, line=line() if line is not None else None)
+
+
+def _reading_problem(error: OSError) -> str:
+    """What went wrong; decompressors raise OSError too, but without the system's error number."""
+    if error.errno is None:
+        return f"the compressed data are damaged: {error}"
+    return f"cannot be read: {error.strerror}"

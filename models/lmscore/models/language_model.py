@@ -84,6 +84,9 @@ class TokenArrays:
 
     Byte positions count from the start of the item's text; both are those of its end for
     ``</s>``. They are None for token sequences. matched_orders is None for models without n-grams.
+    Where pruning left a file without the prefix or suffix of a longer n-gram, a blank stands for it
+    whose probability is what backing off gives; matched_orders counts a blank that was found like
+    any n-gram, as KenLM does with the suffixes that it inserts.
     """
 
     offsets: NDArray[np.int64]  # (items + 1,)

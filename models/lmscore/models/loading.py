@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from lmscore.models.compression import open_model_file
-from lmscore.models.errors import CapabilityError, ModelFormatError
+from lmscore.models.errors import CapabilityError
 from lmscore.models.kenlm.header import MAGIC as KENLM_MAGIC
 from lmscore.models.kenlm.model import KenlmModel
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
-from lmscore.models.ngram.arpa import line_of_entry, read_arpa
+from lmscore.models.ngram.arpa import first_of_each, read_arpa
 from lmscore.models.ngram.build import DuplicateEntryError
 from lmscore.models.ngram.file import MAGIC as NGRAM_MAGIC
 from lmscore.models.ngram.file import open_ngram
@@ -51,15 +51,11 @@ def fingerprint(path: Path) -> str:
 
 def _load_arpa(path: Path, progress: Progress | None) -> LanguageModel[Any]:
     table = read_arpa(path, progress)
-    try:
-        return model_from_table(table)
-    except DuplicateEntryError as duplicate:
-        words = table.orders[duplicate.length - 1].ids[duplicate.row].tolist()
-        ngram = b" ".join(table.words[word] for word in words).decode(errors="replace")
-        line = line_of_entry(path, duplicate.length, duplicate.row)
-        raise ModelFormatError(
-            path, f"the {duplicate.length}-gram {ngram!r} is here for the second time", line=line
-        ) from None
+    while True:
+        try:
+            return model_from_table(table)
+        except DuplicateEntryError as duplicate:
+            table = first_of_each(path, table, duplicate.length)
 
 
 def _load_ngram(path: Path, progress: Progress | None) -> LanguageModel[Any]:

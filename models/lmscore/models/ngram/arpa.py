@@ -1,7 +1,8 @@
 """Reading ARPA files: log10 probabilities and back-offs as text, sections by n-gram length.
 
-What KenLM and what SRILM accept is accepted; where only the lenient one would go on, a
-ModelFormatWarning says so. Separators within a row are KenLM's (lmscore.models.ngram.words).
+What KenLM and what SRILM accept is accepted; where only the lenient one would go on, or where
+something is given up, a ModelFormatWarning says so. Separators within a row are KenLM's
+(lmscore.models.ngram.words).
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 
 from lmscore.models.compression import damage_reported, decompressed, open_model_file
 from lmscore.models.errors import ModelFormatError, ModelFormatWarning
+from lmscore.models.kenlm.header import MAGIC as KENLM_MAGIC
 from lmscore.models.ngram import arpa_rows
 from lmscore.models.ngram.arpa_rows import Cursor, Rows, exact_float32, parse_rows
-from lmscore.models.ngram.line_reader import LineReader, Progress
+from lmscore.models.ngram.file import MAGIC as NGRAM_MAGIC
+from lmscore.models.ngram.line_reader import BLANKS, LineReader, Progress
 from lmscore.models.ngram.table import NgramTable, OrderTable
-from lmscore.models.ngram.words import DuplicateWordError, WordTable, build_word_table, pool_words
+from lmscore.models.ngram.words import WordTable, build_word_table, pool_words
 from lmscore.models.vocabulary import BOS, EOS, UNK
 
 FLOOR_LOG10_PROB = np.float32(-100)  # of <unk> where a file has none, as in KenLM
@@ -29,12 +32,20 @@ ABSENT_BOS_LOG10_PROB = np.float32(-99)  # what SRILM writes for <s>, which is n
 MAX_ORDER = 100
 _BOS, _EOS, _UNK = BOS.encode(), EOS.encode(), UNK.encode()
 _COUNT_LINE = re.compile(rb"ngram\s+(\d{1,4})\s*=\s*(\d{1,18})\s*")
+_HTML = "HTML or XML, not a language model; was an error page downloaded?"
+_HTML_LINE = re.compile(rb"<(!doctype\s+)?html\b", re.IGNORECASE)
 _REFUSED = {
     b"iARPA": "an IRSTLM iARPA file; make it ARPA with: compile-lm --text yes IN OUT",
     b"blmt": "an IRSTLM binary file; make it ARPA with: compile-lm --text yes IN OUT",
     b"Qblmt": "a quantized IRSTLM binary file; make it ARPA with: compile-lm --text yes IN OUT",
-    b"<": "HTML or XML, not a language model; was an error page downloaded?",
+    b"PK\3\4": "a zip archive, perhaps a PyTorch checkpoint; if it holds an ARPA file, unpack it",
+    b"\xff\xfe": "UTF-16 text; make it UTF-8 with: iconv -f UTF-16 -t UTF-8 IN > OUT",
+    b"\xfe\xff": "UTF-16 text; make it UTF-8 with: iconv -f UTF-16 -t UTF-8 IN > OUT",
+    KENLM_MAGIC: "a compressed KenLM binary; decompress it, so that it can be mapped",
+    NGRAM_MAGIC.strip(): "a compressed .ngram file; decompress it, so that it can be mapped",
+    b"<": _HTML,
 }
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _NO_WORDS = build_word_table(*pool_words([]), np.empty(0, np.uint32), 0)
 
@@ -44,13 +55,32 @@ def read_arpa(path: Path, progress: Progress | None = None) -> NgramTable:
 
     Missing words are added: ``<unk>`` with log10 probability -100 (has_unknown is then False),
     ``</s>`` with the probability of ``<unk>``, as KenLM would score it, and ``<s>``; the last two
-    with a warning. -99 is kept as it is, so that scores equal KenLM's.
+    with a warning. -99 is kept as it is, so that scores equal KenLM's. Of a repeated word the first
+    unigram counts, of ``<unk>`` the last, with a warning, as in KenLM; repeated longer n-grams are
+    left to first_of_each.
     Raises ModelFormatError, which names the line, and ModelNotFoundError.
     """
     with open_model_file(path) as raw:
         lines = LineReader(path, raw, progress)
-        with damage_reported(path):
+        with damage_reported(path, lambda: lines.line):
             return _read_table(lines)
+
+
+def first_of_each(path: Path, table: NgramTable, order: int) -> NgramTable:
+    """The table of a file without the n-grams of a length that repeat earlier ones, as in KenLM.
+
+    A warning names the first that is left out.
+    """
+    level = table.orders[order - 1]
+    kept = np.sort(np.unique(level.ids, axis=0, return_index=True)[1])
+    dropped = np.setdiff1d(np.arange(len(level)), kept)
+    ngram = b" ".join(table.words[word] for word in level.ids[dropped[0]].tolist())
+    _warn_of_repeats(path, order, ngram, dropped.tolist(), "first")
+    orders = [*table.orders]
+    orders[order - 1] = OrderTable(
+        level.ids[kept], level.log10_probs[kept], level.log10_backoffs[kept]
+    )
+    return NgramTable(table.words, orders, table.has_unknown)
 
 
 def line_of_entry(path: Path, order: int, row: int) -> int:
@@ -74,9 +104,9 @@ def _read_table(lines: LineReader) -> NgramTable:
     _expect_section(lines, line, 1)
     unigrams = _Section(lines, 1, counts)
     line = unigrams.read(_NO_WORDS)
-    words = unigrams.words()
-    table = _word_table(lines, words)
-    words, first_order, has_unknown = _completed(lines, words, unigrams.table())
+    words, first_order = _without_repeats(lines.path, unigrams.words(), unigrams.table())
+    table = _word_table(words)
+    words, first_order, has_unknown = _completed(lines, words, first_order)
     orders = [first_order]
     for order in range(2, len(counts) + 1):
         _expect_section(lines, line, order)
@@ -93,20 +123,39 @@ def _read_table(lines: LineReader) -> NgramTable:
 
 
 def _find_data(lines: LineReader) -> None:
+    first = line = _first_text_line(lines)
     ignored = None
-    first = True
-    while (line := lines.next_text_line()) != b"\\data\\":
+    while line != b"\\data\\":
         if line is None:
-            problem = "an empty file" if first else "not an ARPA file: no line says \\data\\"
-            raise ModelFormatError(lines.path, problem)
-        for start, name in _REFUSED.items():
-            if first and line.startswith(start):
-                lines.fail(name)
+            raise ModelFormatError(lines.path, _without_data(first))
+        if _HTML_LINE.match(line):  # behind the headers of HTTP, say
+            lines.fail(_HTML)
         if ignored is None and not line.startswith(b"#"):
             ignored = f"{lines.line - 1}: ignored {_shown(line)} before \\data\\"
-        first = False
+        line = lines.next_text_line()
     if ignored is not None:
         warnings.warn(f"{lines.path}:{ignored}", ModelFormatWarning, stacklevel=2)
+
+
+def _first_text_line(lines: LineReader) -> bytes | None:
+    """The first line without a byte order mark, unless it tells that the file is something else."""
+    line = lines.next_text_line()
+    if line is not None and line.startswith(_BYTE_ORDER_MARK):
+        lines.warn("ignored a byte order mark, which no reader of ARPA files expects")
+        line = line.removeprefix(_BYTE_ORDER_MARK).strip(BLANKS) or lines.next_text_line()
+    if line is not None:
+        for start, name in _REFUSED.items():
+            if line.startswith(start):
+                lines.fail(name)
+    return line
+
+
+def _without_data(first: bytes | None) -> str:
+    if first is None:
+        return "an empty file"
+    if first.startswith(b"HTTP/"):
+        return "what a web server answered, not an ARPA file: no line says \\data\\"
+    return "not an ARPA file: no line says \\data\\"
 
 
 def _read_counts(lines: LineReader) -> tuple[list[int], bytes | None]:
@@ -132,19 +181,41 @@ def _expect_section(lines: LineReader, line: bytes | None, order: int) -> None:
         lines.fail(f"expected \\{order}-grams:, found {_shown(line)}")
 
 
-def _word_table(lines: LineReader, words: list[bytes]) -> WordTable:
+def _without_repeats(
+    path: Path, words: list[bytes], unigrams: OrderTable
+) -> tuple[list[bytes], OrderTable]:
+    """Words and unigrams, whose ids are yet to come, with one for each word: KenLM's choice."""
+    if len(set(words)) == len(words):
+        return words, unigrams
+    rows = {word: row for row, word in reversed([*enumerate(words)])}
+    if _UNK in rows:
+        rows[_UNK] = len(words) - 1 - words[::-1].index(_UNK)
+    kept = sorted(rows.values())
+    dropped = sorted({*range(len(words))} - {*kept})
+    first = words[dropped[0]]
+    _warn_of_repeats(path, 1, first, dropped, "last" if first == _UNK else "first")
+    probs, backoffs = unigrams.log10_probs[kept], unigrams.log10_backoffs[kept]
+    return [words[row] for row in kept], OrderTable(unigrams.ids, probs, backoffs)
+
+
+def _warn_of_repeats(path: Path, order: int, ngram: bytes, dropped: list[int], counts: str) -> None:
+    others = f", and {len(dropped) - 1} more" if len(dropped) > 1 else ""
+    warnings.warn(
+        f"{path}:{line_of_entry(path, order, dropped[0])}: ignored the {order}-gram "
+        f"{_shown(ngram)}, which the file repeats: the {counts} one counts{others}",
+        ModelFormatWarning,
+        stacklevel=2,
+    )
+
+
+def _word_table(words: list[bytes]) -> WordTable:
     """The table for the words of longer n-grams; both spellings of ``<unk>`` find it."""
     keys = words
     ids = np.arange(len(words), dtype=np.uint32)
     if _UNK in words:
         keys = [*words, b"<UNK>"]
         ids = np.append(ids, np.uint32(words.index(_UNK)))
-    try:
-        return build_word_table(*pool_words(keys), ids, len(words))
-    except DuplicateWordError as duplicate:
-        place = line_of_entry(lines.path, 1, duplicate.second)
-        problem = f"the word {_shown(keys[duplicate.second])} is here for the second time"
-        raise ModelFormatError(lines.path, problem, line=place) from None
+    return build_word_table(*pool_words(keys), ids, len(words))
 
 
 def _completed(

@@ -9,7 +9,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 
-from lmscore.models.compression import decompressed
+from lmscore.models.compression import DAMAGE, decompressed
 from lmscore.models.errors import ModelFormatError, ModelFormatWarning
 
 Progress = Callable[[int, int], None]
@@ -17,6 +17,7 @@ Progress = Callable[[int, int], None]
 
 BLOCK_BYTES = 1 << 22
 MAX_LINE_BYTES = 1 << 27  # of buffer: a line may take half of it
+_PIECE_BYTES = 1 << 16  # decompressed at once
 LINE_FEED = 10
 BLANKS = b"\0\t\r\n "
 
@@ -36,6 +37,7 @@ class LineReader:
         self.end = 0  # block[position:end] are whole lines
         self._filled = 0  # block[end:filled] is the start of one more
         self._at_end = False
+        self._damage: Exception | None = None  # behind what has been read
         self.line = 1  # number of the line at position
 
     def refill(self) -> bool:
@@ -91,7 +93,7 @@ class LineReader:
     def _read_once(self) -> None:
         start = self._filled
         # One byte stays free for the line feed that the last line may lack.
-        count = self._file.readinto(memoryview(self._buffer)[start:-1])  # type: ignore[attr-defined]
+        count = self._read_into(memoryview(self._buffer)[start:-1])
         if self._progress is not None:
             self._progress(self._raw.tell(), self.size)
         if count:
@@ -103,3 +105,19 @@ class LineReader:
             self._buffer[self._filled] = LINE_FEED
             self._filled += 1
         self.end = self._filled
+
+    def _read_into(self, room: memoryview) -> int:
+        """Fill room; what comes before damage is given first, so that its line can be told."""
+        if self._damage is not None:
+            raise self._damage
+        if not self.compressed:
+            return self._file.readinto(room)  # type: ignore[attr-defined]
+        filled = 0
+        try:
+            while count := self._file.readinto1(room[filled : filled + _PIECE_BYTES]):  # type: ignore[attr-defined]
+                filled += count
+        except DAMAGE as error:
+            if not filled:
+                raise
+            self._damage = error
+        return filled
