@@ -23,6 +23,8 @@ State = TypeVar("State")
 WORD_SEPARATORS = np.frombuffer(b"\0\t\n\r ", np.uint8)
 """What ARPA files can separate words by; any other white space is part of a word."""
 
+_IN_WORD = ~np.isin(np.arange(256), WORD_SEPARATORS)  # by byte
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
@@ -46,7 +48,7 @@ class Texts:
 
     def word_counts(self) -> NDArray[np.int64]:
         """Number of words between NUL, tab, line feed, carriage return and space: (texts,)."""
-        in_word = ~np.isin(self.data, WORD_SEPARATORS)
+        in_word = _IN_WORD[self.data]
         follows_word = np.concatenate(([False], in_word[:-1])) if in_word.size else in_word
         follows_word[self.offsets[:-1][self.offsets[:-1] < in_word.size]] = False  # texts begin
         starts = np.concatenate(([0], np.cumsum(in_word & ~follows_word)))
