@@ -51,8 +51,8 @@ class Texts:
         in_word = _IN_WORD[self.data]
         follows_word = np.concatenate(([False], in_word[:-1])) if in_word.size else in_word
         follows_word[self.offsets[:-1][self.offsets[:-1] < in_word.size]] = False  # texts begin
-        starts = np.concatenate(([0], np.cumsum(in_word & ~follows_word)))
-        return np.diff(starts[self.offsets])
+        starts = np.flatnonzero(in_word & ~follows_word)
+        return np.diff(np.searchsorted(starts, self.offsets))
 
 
 @dataclass(frozen=True, slots=True)
