@@ -14,16 +14,11 @@ from typing import IO, cast
 
 from lmscore.models.errors import ModelFormatError, ModelNotFoundError
 
-_OPENERS: dict[bytes, tuple[str, Callable[[IO[bytes]], IO[bytes]]]] = {
-    b"\x1f\x8b": ("gzip", lambda raw: cast("IO[bytes]", gzip.GzipFile(fileobj=raw))),
-    b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+_OPENERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda raw: cast("IO[bytes]", gzip.GzipFile(fileobj=raw)),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
-
-
-def compression_of(head: bytes) -> str | None:
-    """Name of the compression that a file's first bytes announce."""
-    return next((name for magic, (name, _) in _OPENERS.items() if head.startswith(magic)), None)
 
 
 @contextmanager
@@ -54,7 +49,7 @@ def decompressed(raw: IO[bytes]) -> IO[bytes]:
     else:
         head = raw.read(8)
         raw.seek(0)
-    for magic, (_, opener) in _OPENERS.items():
+    for magic, opener in _OPENERS.items():
         if head.startswith(magic):
             return opener(raw)
     return raw
