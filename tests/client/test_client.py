@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -86,6 +86,23 @@ def test_a_bad_text_is_raised_when_it_is_reached(client: Client) -> None:
 def test_one_string_in_place_of_a_list_is_refused(client: Client) -> None:
     with pytest.raises(TypeError, match="list of strings"):
         client.score("oops")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client, **settings: client.score(["a"], **settings),
+        lambda client, **settings: client.score_tokens([[1]], **settings),
+        lambda client, **settings: list(client.score_stream(["a"], **settings)),
+        lambda client, **settings: client.rescore([], **settings),
+        lambda client, **settings: client.predict(["a"], **settings),
+        lambda client, **settings: client.tokenize(["a"], **settings),
+        lambda client, **settings: client.get_model(**settings),
+    ],
+)
+def test_a_misspelt_setting_is_refused(client: Client, call: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"no setting 'token'.*'model'"):
+        call(client, token=True)
 
 
 def test_token_sequences_and_settings_reach_the_server(client: Client) -> None:

@@ -42,6 +42,7 @@ def score_request(
     texts: Sequence[str], default_model: str, settings: ScoreSettings
 ) -> wire.ScoreRequest:
     """Texts to score."""
+    _refuse_unknown(settings, ScoreSettings)
     request = _score_settings(default_model, settings)
     request.texts.extend(_checked(texts))
     return request
@@ -51,6 +52,7 @@ def token_score_request(
     token_sequences: Sequence[Sequence[int]], default_model: str, settings: ScoreSettings
 ) -> wire.ScoreRequest:
     """Token sequences to score."""
+    _refuse_unknown(settings, ScoreSettings)
     request = _score_settings(default_model, settings)
     for ids in token_sequences:
         request.token_sequences.add(ids=ids)
@@ -64,6 +66,7 @@ def rescore_request(
     choice: ModelChoice,
 ) -> wire.RescoreRequest:
     """Lists to rank; ValueError if their hypotheses do not all have the same features."""
+    _refuse_unknown(choice, ModelChoice)
     names = _feature_names(lists)
     request = wire.RescoreRequest(model=_selector(default_model, choice), feature_names=names)
     for nbest in lists:
@@ -85,6 +88,7 @@ def tokenize_request(
     texts: Sequence[str], default_model: str, choice: ModelChoice
 ) -> wire.TokenizeRequest:
     """Texts to split."""
+    _refuse_unknown(choice, ModelChoice)
     return wire.TokenizeRequest(model=_selector(default_model, choice), texts=_checked(texts))
 
 
@@ -92,6 +96,7 @@ def predict_request(
     prompts: Sequence[str], default_model: str, settings: PredictSettings
 ) -> wire.PredictRequest:
     """Prompts to continue by one token."""
+    _refuse_unknown(settings, PredictSettings)
     return wire.PredictRequest(
         model=_selector(default_model, settings),
         prompts=_checked(prompts),
@@ -107,6 +112,7 @@ def list_models_request() -> model_service_pb2.ListModelsRequest:
 
 def get_model_request(default_model: str, choice: ModelChoice) -> model_service_pb2.GetModelRequest:
     """A model to describe."""
+    _refuse_unknown(choice, ModelChoice)
     return model_service_pb2.GetModelRequest(model=_selector(default_model, choice))
 
 
@@ -123,6 +129,15 @@ def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRe
         eos=settings.get("eos", True),
         alternatives=alternatives or None,
     )
+
+
+def _refuse_unknown(given: ModelChoice, known: type[ModelChoice]) -> None:
+    """TypeError for a misspelt keyword, which would leave its setting at the default."""
+    for name in given:
+        if name not in known.__annotations__:
+            raise TypeError(
+                f"there is no setting {name!r}; there are {sorted(known.__annotations__)}"
+            )
 
 
 def _selector(default_model: str, choice: ModelChoice) -> common_pb2.ModelSelector:
