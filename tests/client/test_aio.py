@@ -14,6 +14,7 @@ from lmscore.client import (
     DeadlineExceededError,
     Hypothesis,
     InvalidArgumentError,
+    LmscoreError,
     ModelNotFoundError,
     NBestList,
     RescoreWeights,
@@ -43,6 +44,20 @@ async def test_errors_are_the_same(server: FakeServer, async_client: AsyncClient
 
     with pytest.raises(InvalidArgumentError, match="no good"):
         await async_client.score(["a"])
+
+
+async def test_a_closed_client_says_so(server: FakeServer) -> None:
+    client = AsyncClient(server.address)
+    await client.close()
+
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        await client.score(["a"])
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        async for _ in client.score_stream(["a"]):
+            pass
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        async for _ in client.rescore_stream(LISTS):
+            pass
 
 
 async def test_unavailable_is_tried_again(server: FakeServer, async_client: AsyncClient) -> None:

@@ -156,7 +156,7 @@ def test_features_are_sent_by_name_whatever_their_order(client: Client) -> None:
 def test_hypotheses_with_different_features_are_refused(client: Client) -> None:
     hypotheses = [Hypothesis("a", {"x": 1.0}), Hypothesis("b", {"y": 1.0})]
 
-    with pytest.raises(ValueError, match=r"list a: .*'y'.*'x'"):
+    with pytest.raises(InvalidArgumentError, match=r"list a: .*'y'.*'x'"):
         client.rescore([NBestList("a", hypotheses)])
 
 
@@ -178,6 +178,54 @@ def test_models_are_described(client: Client) -> None:
 
 
 # --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda client: client.score(["a", "\ud800"]), "texts[1]"),
+        (lambda client: list(client.score_stream(["a", "\ud800"])), "texts[1]"),
+        (lambda client: client.score(["a"], context="\ud800"), "context"),
+        (lambda client: client.score(["a"], model="\ud800"), "model.name"),
+        (lambda client: client.score(["a"], version=-1), "model.version"),
+        (lambda client: client.score(["a"], alternatives=2**32), "alternatives"),
+        (lambda client: client.score_tokens([[1], [-1]]), "token_sequences[1]"),
+        (lambda client: client.score_tokens([[2**40]]), "token_sequences[0]"),
+        (lambda client: client.tokenize(["\ud800"]), "texts[0]"),
+        (lambda client: client.predict(["\ud800"]), "prompts[0]"),
+        (lambda client: client.predict([""], top_k=-1), "top_k"),
+        (lambda client: client.rescore([NBestList("a", [Hypothesis("\ud800")])]), "lists[0]"),
+        (
+            lambda client: client.rescore([], [RescoreWeights(feature_weights={"\ud800": 1.0})]),
+            "weights[0].feature_weights[0]",
+        ),
+    ],
+)
+def test_what_no_message_can_hold_names_its_field(
+    client: Client, call: Callable[[Client], object], field: str
+) -> None:
+    with pytest.raises(InvalidArgumentError) as raised:
+        call(client)
+    assert raised.value.field == field
+    assert str(raised.value).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.score(["a"]),
+        lambda client: list(client.score_stream(["a"])),
+        lambda client: list(client.rescore_stream([NBestList("a", [Hypothesis("ab")])])),
+        lambda client: client.wait_until_ready(),
+    ],
+)
+def test_a_closed_client_says_so(server: FakeServer, call: Callable[[Client], object]) -> None:
+    closed = Client(server.address)
+    closed.close()
+
+    with pytest.raises(LmscoreError, match="the client is closed") as raised:
+        call(closed)
+    assert raised.value.code is StatusCode.CANCELLED
 
 
 @pytest.mark.parametrize(
