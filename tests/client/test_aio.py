@@ -140,6 +140,11 @@ async def test_a_stream_that_gets_no_answer_is_given_up(
     server.behaviour.stream_pause.set()
 
 
+async def test_a_timeout_may_be_longer_than_clocks_count(async_client: AsyncClient) -> None:
+    assert len(await async_client.score(["a"], timeout=1e300)) == 1
+    assert len([answer async for answer in async_client.score_stream(["a"], timeout=1e300)]) == 1
+
+
 async def test_a_stream_that_breaks_is_raised(
     server: FakeServer, async_client: AsyncClient
 ) -> None:

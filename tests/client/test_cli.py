@@ -362,6 +362,10 @@ def test_the_only_model_need_not_be_named(
         (["rescore", "FILE", "--feature-weight", "score"], "'score' is not NAME=WEIGHT"),
         (["rescore", "FILE", "--feature-weight", "score=nan"], "'nan' is not a finite number"),
         (["score", "FILE", "--timeout", "0"], "'0' is not above 0"),
+        (["score", "FILE", "--context", "\udcff"], "'\\udcff' is not UTF-8"),
+        (["score", "FILE", "--model", "\udcff"], "'\\udcff' is not UTF-8"),
+        (["score", "FILE", "--address", "\udcff"], "'\\udcff' is not UTF-8"),
+        (["score", "FILE", "--address", ""], "it is empty"),
         (["score", "no such file"], "does not exist"),
         (["score"], "Missing argument"),
         (["score", "FILE", "--bogus"], "No such option"),
@@ -426,6 +430,58 @@ def test_texts_come_from_standard_input(server: FakeServer) -> None:
         check=True,
     )
     assert done.stdout.decode().endswith("\té ab\n")
+
+
+def test_arguments_are_utf8_whatever_the_locale_is(server: FakeServer) -> None:
+    done = subprocess.run(
+        [*COMMAND, "predict", "é b"],
+        env={**environment(server), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode().startswith("é b\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("score - <&-", "standard input: it is closed"),
+        ("models >&-", "standard output is closed"),
+        ("predict a >&-", "standard output is closed"),
+    ],
+)
+def test_a_closed_stream_is_one_line(server: FakeServer, command: str, problem: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {command}', "bash", *COMMAND],
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"lmscore: {problem}\n")
+
+
+def test_an_interrupt_of_the_imports_is_one_line() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'grpc': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from lmscore.client.cli.launcher import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "\nlmscore: interrupted\n")
+
+
+def test_grpc_adds_nothing_to_our_line() -> None:
+    done = subprocess.run(
+        [*COMMAND, "models", "--address", "dns:///"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_reader_that_has_had_enough_ends_it_quietly(server: FakeServer, tmp_path: Path) -> None:

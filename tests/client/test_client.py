@@ -413,6 +413,12 @@ def test_a_stream_that_gets_no_answer_is_given_up(server: FakeServer, client: Cl
     server.behaviour.stream_pause.set()
 
 
+@pytest.mark.parametrize("seconds", [1e10, 1e300, math.inf])
+def test_a_timeout_may_be_longer_than_clocks_count(client: Client, seconds: float) -> None:
+    assert len(client.score(["a"], timeout=seconds)) == 1
+    assert len(list(client.score_stream(["a"], timeout=seconds))) == 1
+
+
 def test_slow_input_does_not_exceed_a_streams_timeout(client: Client) -> None:
     def texts() -> Iterator[str]:
         for _ in range(3):

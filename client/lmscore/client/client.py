@@ -13,7 +13,7 @@ import grpc
 
 from lmscore.client import convert
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
-from lmscore.client.channel import ChannelSettings
+from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
@@ -277,4 +277,4 @@ class Client:
             raise client_closed()
 
     def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
+        return min(self.timeout if timeout is None else timeout, LONGEST_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from lmscore.client.errors import ItemError
 from lmscore.client.results import ModelIdentity
-from lmscore.client.textfile import LineReader
+from lmscore.client.textfile import STDIN, LineReader
 
 
 def note(message: str) -> None:
@@ -35,6 +36,8 @@ def complain(message: str) -> None:
 @contextmanager
 def output(path: str = "-") -> Iterator[TextIO]:
     """A file or standard output, in UTF-8 whatever the locale is; flushed at the end."""
+    if path == STDIN and sys.stdout is None:  # the shell's >&-
+        raise click.ClickException("standard output is closed")
     with click.open_file(path, "w", encoding="utf-8") as out:
         try:
             yield cast(TextIO, out)

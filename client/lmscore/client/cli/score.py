@@ -15,6 +15,7 @@ from lmscore.client.cli.options import (
     json_option,
     model_option,
     source_argument,
+    utf8,
 )
 from lmscore.client.cli.output import (
     answered_by,
@@ -42,7 +43,9 @@ from lmscore.client.textfile import LineReader
     metavar="N",
     help="Show every token, with its rank, the entropy in its place and the N likeliest there.",
 )
-@click.option("--context", default="", help="A text before every line, which is not scored.")
+@click.option(
+    "--context", type=utf8, default="", help="A text before every line, which is not scored."
+)
 @click.option("--bos/--no-bos", default=True, show_default=True, help="Begin each line with <s>.")
 @click.option("--eos/--no-eos", default=True, show_default=True, help="Score </s> after each line.")
 @model_option
