@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
+from rich.table import Table
+from rich.text import Text
 
 from lmscore.client.cli.app import run
+from lmscore.client.cli.output import columns, table_text
 from tests.client.fake_server import Failure, FakeServer
 
 COMMAND = [sys.executable, "-m", "lmscore.client.cli.launcher"]
@@ -147,6 +150,22 @@ def test_tokens_are_a_table(lmscore: Lmscore, tmp_path: Path) -> None:
     assert rows[3] == ["12", "5.0000", "1", "OOV"]
     assert rows[4] == ["</s>", "1.0000", "1"]
     assert out.splitlines()[5] == f"log-prob -9.5000 nats, perplexity {math.exp(9.5 / 3):.4f}"
+
+
+def test_columns_are_those_of_a_rich_table() -> None:
+    headings = ("token", "surprisal (nats)", "likeliest here")
+    rows = [
+        ("[red]ab", "3.5000", "a b"),
+        ("日本", "12.0000", ""),
+        ("e\u0301", "", "longer than it"),
+    ]
+    table = Table(headings[0], box=None, pad_edge=False)
+    table.add_column(headings[1], justify="right")
+    table.add_column(headings[2])
+    for row in rows:
+        table.add_row(*map(Text, row))
+
+    assert columns(headings, rows, left={0, 2}) == table_text(table)
 
 
 def test_context_and_sentence_marks_reach_the_server(

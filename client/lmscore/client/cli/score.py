@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from itertools import tee
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from lmscore.client.cli.options import (
     connect,
@@ -19,6 +17,7 @@ from lmscore.client.cli.options import (
 )
 from lmscore.client.cli.output import (
     answered_by,
+    columns,
     complain,
     error_record,
     json_line,
@@ -26,7 +25,6 @@ from lmscore.client.cli.output import (
     output,
     progress,
     record_of,
-    table_text,
 )
 from lmscore.client.errors import ItemError
 from lmscore.client.measures import CorpusMeasures
@@ -126,29 +124,36 @@ def _json(text: str, outcome: TextScore | ItemError, model: ModelIdentity) -> st
 def _table(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
     if isinstance(outcome, ItemError):
         return f"{text}\n-\n\n"
-    table = Table("token", box=None, pad_edge=False)
-    for heading in ("surprisal (nats)", "n-gram", "OOV"):
-        table.add_column(heading, justify="right")
     detailed = any(token.rank is not None for token in outcome.tokens)
-    if detailed:
-        table.add_column("rank", justify="right")
-        table.add_column("entropy (nats)", justify="right")
-        table.add_column("likeliest here")
-    for token in outcome.tokens:
-        table.add_row(
-            Text(token.text),  # not a string, which could hold rich's markup
+    rows = [
+        (
+            token.text,
             f"{token.surprisal:.4f}",
             "" if token.matched_order is None else str(token.matched_order),
             "OOV" if token.oov else "",
             *(_detail(token) if detailed else ()),
         )
+        for token in outcome.tokens
+    ]
+    table = columns(_HEADINGS if detailed else _HEADINGS[:4], rows, left={0, 6})
     total = f"log-prob {outcome.log_prob:.4f} nats, perplexity {outcome.perplexity:.4f}"
-    return f"{text}\n{table_text(table)}{total}\n\n"
+    return f"{text}\n{table}{total}\n\n"
 
 
-def _detail(token: TokenScore) -> tuple[str, str, Text]:
+_HEADINGS = (
+    "token",
+    "surprisal (nats)",
+    "n-gram",
+    "OOV",
+    "rank",
+    "entropy (nats)",
+    "likeliest here",
+)
+
+
+def _detail(token: TokenScore) -> tuple[str, str, str]:
     likeliest = " ".join(each.text for each in token.alternatives)
-    return str(token.rank), f"{token.entropy:.2f}", Text(likeliest)
+    return str(token.rank), f"{token.entropy:.2f}", likeliest
 
 
 @dataclass(slots=True)
