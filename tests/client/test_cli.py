@@ -356,6 +356,26 @@ def test_models_are_listed(server: FakeServer, lmscore: Lmscore) -> None:
 # --- every subcommand ---
 
 
+@pytest.mark.parametrize(
+    ("subcommand", "method"), [("rescore", "Rescore"), ("tokenize", "Tokenize")]
+)
+def test_batch_is_how_much_is_sent_at_a_time(
+    server: FakeServer, lmscore: Lmscore, texts: Path, nbest: Path, subcommand: str, method: str
+) -> None:
+    source = nbest if subcommand == "rescore" else texts
+
+    assert lmscore(subcommand, source, "--batch", "1")[0] == 0
+    assert server.behaviour.calls[method] == {"rescore": 2, "tokenize": 3}[subcommand]
+
+
+@pytest.mark.parametrize("subcommand", ["score", "eval"])
+def test_batch_is_how_much_a_stream_sends_at_a_time(
+    server: FakeServer, lmscore: Lmscore, texts: Path, subcommand: str
+) -> None:
+    assert lmscore(subcommand, texts, "--batch", "2")[0] == 0
+    assert [len(request.texts) for request in server.behaviour.stream_requests] == [2, 1]
+
+
 def test_the_only_model_need_not_be_named(
     server: FakeServer, lmscore: Lmscore, texts: Path
 ) -> None:
@@ -385,6 +405,7 @@ def test_the_only_model_need_not_be_named(
         (["score", "FILE", "--model", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--address", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--address", ""], "it is empty"),
+        (["score", "FILE", "--batch", "0"], "0 is not in the range x>=1"),
         (["score", "no such file"], "does not exist"),
         (["score"], "Missing argument"),
         (["score", "FILE", "--bogus"], "No such option"),

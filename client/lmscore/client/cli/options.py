@@ -104,6 +104,18 @@ def connection_options(command: Command) -> Command:
     return address(timeout(command))
 
 
+def batch_option(default: int, items: str) -> Callable[[Command], Command]:
+    """--batch: how many items to send at a time."""
+    return click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=f"{items} to send at a time; fewer for a server with lower limits.",
+    )
+
+
 @contextmanager
 def connect(address: str, timeout: float, model: str) -> Iterator[Client]:
     """A client with a model: the one named, or the only one that the server has."""

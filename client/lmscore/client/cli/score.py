@@ -8,6 +8,7 @@ from itertools import tee
 import click
 
 from lmscore.client.cli.options import (
+    batch_option,
     connect,
     connection_options,
     json_option,
@@ -46,6 +47,7 @@ from lmscore.client.textfile import LineReader
 )
 @click.option("--bos/--no-bos", default=True, show_default=True, help="Begin each line with <s>.")
 @click.option("--eos/--no-eos", default=True, show_default=True, help="Score </s> after each line.")
+@batch_option(256, "Texts")
 @model_option
 @json_option
 @connection_options
@@ -56,6 +58,7 @@ def score(
     context: str,
     bos: bool,
     eos: bool,
+    batch: int,
     model: str,
     as_json: bool,
     address: str,
@@ -85,6 +88,7 @@ def score(
         sent, kept = tee(lines)
         answers = client.score_stream(
             (line.text for line in sent),
+            batch_texts=batch,
             context=context,
             tokens=tokens,
             alternatives=alternatives or 0,
