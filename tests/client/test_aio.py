@@ -14,6 +14,7 @@ from lmscore.client import (
     DeadlineExceededError,
     Hypothesis,
     InvalidArgumentError,
+    LmscoreError,
     ModelNotFoundError,
     NBestList,
     RescoreWeights,
@@ -43,6 +44,20 @@ async def test_errors_are_the_same(server: FakeServer, async_client: AsyncClient
 
     with pytest.raises(InvalidArgumentError, match="no good"):
         await async_client.score(["a"])
+
+
+async def test_a_closed_client_says_so(server: FakeServer) -> None:
+    client = AsyncClient(server.address)
+    await client.close()
+
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        await client.score(["a"])
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        async for _ in client.score_stream(["a"]):
+            pass
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        async for _ in client.rescore_stream(LISTS):
+            pass
 
 
 async def test_unavailable_is_tried_again(server: FakeServer, async_client: AsyncClient) -> None:
@@ -123,6 +138,11 @@ async def test_a_stream_that_gets_no_answer_is_given_up(
         async for _ in async_client.score_stream(["a"], timeout=0.2):
             pass
     server.behaviour.stream_pause.set()
+
+
+async def test_a_timeout_may_be_longer_than_clocks_count(async_client: AsyncClient) -> None:
+    assert len(await async_client.score(["a"], timeout=1e300)) == 1
+    assert len([answer async for answer in async_client.score_stream(["a"], timeout=1e300)]) == 1
 
 
 async def test_a_stream_that_breaks_is_raised(

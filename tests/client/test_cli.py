@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
+from rich.table import Table
+from rich.text import Text
 
 from lmscore.client.cli.app import run
+from lmscore.client.cli.output import columns, table_text
 from tests.client.fake_server import Failure, FakeServer
 
 COMMAND = [sys.executable, "-m", "lmscore.client.cli.launcher"]
@@ -147,6 +150,22 @@ def test_tokens_are_a_table(lmscore: Lmscore, tmp_path: Path) -> None:
     assert rows[3] == ["12", "5.0000", "1", "OOV"]
     assert rows[4] == ["</s>", "1.0000", "1"]
     assert out.splitlines()[5] == f"log-prob -9.5000 nats, perplexity {math.exp(9.5 / 3):.4f}"
+
+
+def test_columns_are_those_of_a_rich_table() -> None:
+    headings = ("token", "surprisal (nats)", "likeliest here")
+    rows = [
+        ("[red]ab", "3.5000", "a b"),
+        ("日本", "12.0000", ""),
+        ("e\u0301", "", "longer than it"),
+    ]
+    table = Table(headings[0], box=None, pad_edge=False)
+    table.add_column(headings[1], justify="right")
+    table.add_column(headings[2])
+    for row in rows:
+        table.add_row(*map(Text, row))
+
+    assert columns(headings, rows, left={0, 2}) == table_text(table)
 
 
 def test_context_and_sentence_marks_reach_the_server(
@@ -337,6 +356,26 @@ def test_models_are_listed(server: FakeServer, lmscore: Lmscore) -> None:
 # --- every subcommand ---
 
 
+@pytest.mark.parametrize(
+    ("subcommand", "method"), [("rescore", "Rescore"), ("tokenize", "Tokenize")]
+)
+def test_batch_is_how_much_is_sent_at_a_time(
+    server: FakeServer, lmscore: Lmscore, texts: Path, nbest: Path, subcommand: str, method: str
+) -> None:
+    source = nbest if subcommand == "rescore" else texts
+
+    assert lmscore(subcommand, source, "--batch", "1")[0] == 0
+    assert server.behaviour.calls[method] == {"rescore": 2, "tokenize": 3}[subcommand]
+
+
+@pytest.mark.parametrize("subcommand", ["score", "eval"])
+def test_batch_is_how_much_a_stream_sends_at_a_time(
+    server: FakeServer, lmscore: Lmscore, texts: Path, subcommand: str
+) -> None:
+    assert lmscore(subcommand, texts, "--batch", "2")[0] == 0
+    assert [len(request.texts) for request in server.behaviour.stream_requests] == [2, 1]
+
+
 def test_the_only_model_need_not_be_named(
     server: FakeServer, lmscore: Lmscore, texts: Path
 ) -> None:
@@ -362,6 +401,11 @@ def test_the_only_model_need_not_be_named(
         (["rescore", "FILE", "--feature-weight", "score"], "'score' is not NAME=WEIGHT"),
         (["rescore", "FILE", "--feature-weight", "score=nan"], "'nan' is not a finite number"),
         (["score", "FILE", "--timeout", "0"], "'0' is not above 0"),
+        (["score", "FILE", "--context", "\udcff"], "'\\udcff' is not UTF-8"),
+        (["score", "FILE", "--model", "\udcff"], "'\\udcff' is not UTF-8"),
+        (["score", "FILE", "--address", "\udcff"], "'\\udcff' is not UTF-8"),
+        (["score", "FILE", "--address", ""], "it is empty"),
+        (["score", "FILE", "--batch", "0"], "0 is not in the range x>=1"),
         (["score", "no such file"], "does not exist"),
         (["score"], "Missing argument"),
         (["score", "FILE", "--bogus"], "No such option"),
@@ -426,6 +470,58 @@ def test_texts_come_from_standard_input(server: FakeServer) -> None:
         check=True,
     )
     assert done.stdout.decode().endswith("\té ab\n")
+
+
+def test_arguments_are_utf8_whatever_the_locale_is(server: FakeServer) -> None:
+    done = subprocess.run(
+        [*COMMAND, "predict", "é b"],
+        env={**environment(server), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode().startswith("é b\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("score - <&-", "standard input: it is closed"),
+        ("models >&-", "standard output is closed"),
+        ("predict a >&-", "standard output is closed"),
+    ],
+)
+def test_a_closed_stream_is_one_line(server: FakeServer, command: str, problem: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {command}', "bash", *COMMAND],
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"lmscore: {problem}\n")
+
+
+def test_an_interrupt_of_the_imports_is_one_line() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'grpc': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from lmscore.client.cli.launcher import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "\nlmscore: interrupted\n")
+
+
+def test_grpc_adds_nothing_to_our_line() -> None:
+    done = subprocess.run(
+        [*COMMAND, "models", "--address", "dns:///"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_reader_that_has_had_enough_ends_it_quietly(server: FakeServer, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -88,6 +88,23 @@ def test_one_string_in_place_of_a_list_is_refused(client: Client) -> None:
         client.score("oops")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client, **settings: client.score(["a"], **settings),
+        lambda client, **settings: client.score_tokens([[1]], **settings),
+        lambda client, **settings: list(client.score_stream(["a"], **settings)),
+        lambda client, **settings: client.rescore([], **settings),
+        lambda client, **settings: client.predict(["a"], **settings),
+        lambda client, **settings: client.tokenize(["a"], **settings),
+        lambda client, **settings: client.get_model(**settings),
+    ],
+)
+def test_a_misspelt_setting_is_refused(client: Client, call: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"no setting 'token'.*'model'"):
+        call(client, token=True)
+
+
 def test_token_sequences_and_settings_reach_the_server(client: Client) -> None:
     answer = client.score_tokens([[2, 4], []], eos=False)
 
@@ -139,7 +156,7 @@ def test_features_are_sent_by_name_whatever_their_order(client: Client) -> None:
 def test_hypotheses_with_different_features_are_refused(client: Client) -> None:
     hypotheses = [Hypothesis("a", {"x": 1.0}), Hypothesis("b", {"y": 1.0})]
 
-    with pytest.raises(ValueError, match=r"list a: .*'y'.*'x'"):
+    with pytest.raises(InvalidArgumentError, match=r"list a: .*'y'.*'x'"):
         client.rescore([NBestList("a", hypotheses)])
 
 
@@ -161,6 +178,54 @@ def test_models_are_described(client: Client) -> None:
 
 
 # --- errors ---
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda client: client.score(["a", "\ud800"]), "texts[1]"),
+        (lambda client: list(client.score_stream(["a", "\ud800"])), "texts[1]"),
+        (lambda client: client.score(["a"], context="\ud800"), "context"),
+        (lambda client: client.score(["a"], model="\ud800"), "model.name"),
+        (lambda client: client.score(["a"], version=-1), "model.version"),
+        (lambda client: client.score(["a"], alternatives=2**32), "alternatives"),
+        (lambda client: client.score_tokens([[1], [-1]]), "token_sequences[1]"),
+        (lambda client: client.score_tokens([[2**40]]), "token_sequences[0]"),
+        (lambda client: client.tokenize(["\ud800"]), "texts[0]"),
+        (lambda client: client.predict(["\ud800"]), "prompts[0]"),
+        (lambda client: client.predict([""], top_k=-1), "top_k"),
+        (lambda client: client.rescore([NBestList("a", [Hypothesis("\ud800")])]), "lists[0]"),
+        (
+            lambda client: client.rescore([], [RescoreWeights(feature_weights={"\ud800": 1.0})]),
+            "weights[0].feature_weights[0]",
+        ),
+    ],
+)
+def test_what_no_message_can_hold_names_its_field(
+    client: Client, call: Callable[[Client], object], field: str
+) -> None:
+    with pytest.raises(InvalidArgumentError) as raised:
+        call(client)
+    assert raised.value.field == field
+    assert str(raised.value).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.score(["a"]),
+        lambda client: list(client.score_stream(["a"])),
+        lambda client: list(client.rescore_stream([NBestList("a", [Hypothesis("ab")])])),
+        lambda client: client.wait_until_ready(),
+    ],
+)
+def test_a_closed_client_says_so(server: FakeServer, call: Callable[[Client], object]) -> None:
+    closed = Client(server.address)
+    closed.close()
+
+    with pytest.raises(LmscoreError, match="the client is closed") as raised:
+        call(closed)
+    assert raised.value.code is StatusCode.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -346,6 +411,12 @@ def test_a_stream_that_gets_no_answer_is_given_up(server: FakeServer, client: Cl
     with pytest.raises(DeadlineExceededError, match=r"0\.2 s"):
         list(client.score_stream(["a"], timeout=0.2))
     server.behaviour.stream_pause.set()
+
+
+@pytest.mark.parametrize("seconds", [1e10, 1e300, math.inf])
+def test_a_timeout_may_be_longer_than_clocks_count(client: Client, seconds: float) -> None:
+    assert len(client.score(["a"], timeout=seconds)) == 1
+    assert len(list(client.score_stream(["a"], timeout=seconds))) == 1
 
 
 def test_slow_input_does_not_exceed_a_streams_timeout(client: Client) -> None:

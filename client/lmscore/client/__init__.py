@@ -8,38 +8,42 @@
 ``AsyncClient`` does the same on asyncio. Log-probabilities are natural logarithms (nats).
 """
 
-from lmscore.client.aio import AsyncClient
-from lmscore.client.channel import ChannelSettings
-from lmscore.client.client import Client
-from lmscore.client.errors import (
-    AuthenticationError,
-    DeadlineExceededError,
-    FieldViolation,
-    InvalidArgumentError,
-    ItemError,
-    LmscoreError,
-    MessageTooLargeError,
-    ModelNotFoundError,
-    ModelNotReadyError,
-    OverloadedError,
-    ServerError,
-    UnavailableError,
-)
-from lmscore.client.requests import Hypothesis, NBestList, RescoreWeights
-from lmscore.client.results import (
-    Answer,
-    LikelyToken,
-    ModelIdentity,
-    ModelInfo,
-    NgramInfo,
-    Prediction,
-    Ranking,
-    RescoredList,
-    ScoringContract,
-    TextScore,
-    Token,
-    TokenScore,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmscore.client.aio import AsyncClient
+    from lmscore.client.channel import ChannelSettings
+    from lmscore.client.client import Client
+    from lmscore.client.errors import (
+        AuthenticationError,
+        DeadlineExceededError,
+        FieldViolation,
+        InvalidArgumentError,
+        ItemError,
+        LmscoreError,
+        MessageTooLargeError,
+        ModelNotFoundError,
+        ModelNotReadyError,
+        OverloadedError,
+        ServerError,
+        UnavailableError,
+    )
+    from lmscore.client.requests import Hypothesis, NBestList, RescoreWeights
+    from lmscore.client.results import (
+        Answer,
+        LikelyToken,
+        ModelIdentity,
+        ModelInfo,
+        NgramInfo,
+        Prediction,
+        Ranking,
+        RescoredList,
+        ScoringContract,
+        TextScore,
+        Token,
+        TokenScore,
+    )
 
 __all__ = [
     "Answer",
@@ -73,3 +77,53 @@ __all__ = [
     "TokenScore",
     "UnavailableError",
 ]
+
+_HOMES = {
+    "AsyncClient": "lmscore.client.aio",
+    "ChannelSettings": "lmscore.client.channel",
+    "Client": "lmscore.client.client",
+    "AuthenticationError": "lmscore.client.errors",
+    "DeadlineExceededError": "lmscore.client.errors",
+    "FieldViolation": "lmscore.client.errors",
+    "InvalidArgumentError": "lmscore.client.errors",
+    "ItemError": "lmscore.client.errors",
+    "LmscoreError": "lmscore.client.errors",
+    "MessageTooLargeError": "lmscore.client.errors",
+    "ModelNotFoundError": "lmscore.client.errors",
+    "ModelNotReadyError": "lmscore.client.errors",
+    "OverloadedError": "lmscore.client.errors",
+    "ServerError": "lmscore.client.errors",
+    "UnavailableError": "lmscore.client.errors",
+    "Hypothesis": "lmscore.client.requests",
+    "NBestList": "lmscore.client.requests",
+    "RescoreWeights": "lmscore.client.requests",
+    "Answer": "lmscore.client.results",
+    "LikelyToken": "lmscore.client.results",
+    "ModelIdentity": "lmscore.client.results",
+    "ModelInfo": "lmscore.client.results",
+    "NgramInfo": "lmscore.client.results",
+    "Prediction": "lmscore.client.results",
+    "Ranking": "lmscore.client.results",
+    "RescoredList": "lmscore.client.results",
+    "ScoringContract": "lmscore.client.results",
+    "TextScore": "lmscore.client.results",
+    "Token": "lmscore.client.results",
+    "TokenScore": "lmscore.client.results",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for.
+
+    The command needs that: it quietens gRPC, and says that it was interrupted, from its first
+    moment, and gRPC takes its time to import.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

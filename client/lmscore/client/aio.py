@@ -13,7 +13,7 @@ import grpc
 
 from lmscore.client import convert
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
-from lmscore.client.channel import ChannelSettings
+from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
@@ -24,7 +24,7 @@ from lmscore.client.requests import (
     ScoreSettings,
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
-from lmscore.client.status import answer_overdue, error_from_rpc, stream_ended_early
+from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
 from lmscore.v1.language_model_service_pb2 import (
     RescoreResponse,
     ScoreStreamRequest,
@@ -56,6 +56,7 @@ class AsyncClient:
         self.address = address
         self.model = model
         self.timeout = timeout
+        self._closed = False
         options = channel.options()
         self._channel = (
             grpc.aio.secure_channel(address, credentials, options)
@@ -78,6 +79,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """End the connection and every call on it."""
+        self._closed = True
         await self._channel.close()
 
     async def score(
@@ -116,6 +118,7 @@ class AsyncClient:
         Texts are read at most ``max_in_flight`` batches ahead of the answers given. ``timeout``
         bounds the wait for each answer, not the whole stream.
         """
+        self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
         # A queue, and not call.write: the server may stop reading until we have read from it.
         requests = asyncio.Queue[ScoreStreamRequest | None]()  # None ends the stream
@@ -181,6 +184,7 @@ class AsyncClient:
         try:
             async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
+                self._check_open()
                 calls.append(self._language_model.Rescore(request, timeout=self._seconds(timeout)))
                 if len(calls) >= max_in_flight:
                     yield await next_answer()
@@ -250,6 +254,7 @@ class AsyncClient:
         *,
         wait_for_ready: bool = False,
     ) -> Response:
+        self._check_open()
         try:
             return await method(
                 request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready
@@ -269,8 +274,12 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.address) from error
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise client_closed()
+
     def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
+        return min(self.timeout if timeout is None else timeout, LONGEST_SECONDS)
 
 
 async def _until_none(queue: asyncio.Queue[Request | None]) -> AsyncIterator[Request]:

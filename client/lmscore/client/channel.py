@@ -9,6 +9,9 @@ from typing import Any
 # Every RPC only reads, so each may be sent again.
 _SERVICES = ("lmscore.v1.LanguageModelService", "lmscore.v1.ModelService")
 
+LONGEST_SECONDS = 1e9
+"""A longer timeout would overflow gRPC's nanoseconds, and be over at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:

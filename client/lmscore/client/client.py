@@ -13,7 +13,7 @@ import grpc
 
 from lmscore.client import convert
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
-from lmscore.client.channel import ChannelSettings
+from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
@@ -24,7 +24,7 @@ from lmscore.client.requests import (
     ScoreSettings,
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
-from lmscore.client.status import answer_overdue, error_from_rpc, stream_ended_early
+from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
 from lmscore.client.watchdog import Watchdog
 from lmscore.v1.language_model_service_pb2 import (
     RescoreResponse,
@@ -43,7 +43,8 @@ class Client:
 
     ``model`` names the model of calls that name none; ``timeout`` is the seconds of calls that
     give none. Without ``credentials`` the connection is not encrypted. Every method raises a
-    subclass of LmscoreError when there is no answer; calls that find the server UNAVAILABLE are
+    subclass of LmscoreError when there is no answer, and TypeError for arguments of a wrong kind;
+    calls that find the server UNAVAILABLE are
     tried again within their timeout.
     """
 
@@ -59,6 +60,7 @@ class Client:
         self.address = address
         self.model = model
         self.timeout = timeout
+        self._closed = False
         options = channel.options()
         self._channel = (
             grpc.secure_channel(address, credentials, options)
@@ -81,6 +83,7 @@ class Client:
 
     def close(self) -> None:
         """End the connection and every call on it."""
+        self._closed = True
         self._channel.close()
 
     def score(
@@ -119,6 +122,7 @@ class Client:
         Texts are read from the caller's thread, at most ``max_in_flight`` batches ahead of the
         answers given. ``timeout`` bounds the wait for each answer, not the whole stream.
         """
+        self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
         requests = SimpleQueue[ScoreStreamRequest | None]()  # None ends the stream
         call = self._language_model.ScoreStream(iter(requests.get, None))
@@ -182,6 +186,7 @@ class Client:
         try:
             for batch in batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
+                self._check_open()
                 calls.append(self._language_model.Rescore.future(request, self._seconds(timeout)))
                 if len(calls) >= max_in_flight:
                     yield next_answer()
@@ -249,6 +254,7 @@ class Client:
         *,
         wait_for_ready: bool = False,
     ) -> Response:
+        self._check_open()
         try:
             return method(request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready)
         except grpc.RpcError as error:
@@ -266,5 +272,9 @@ class Client:
                 raise answer_overdue(watchdog.seconds) from error
             raise error_from_rpc(error, self.address) from error
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise client_closed()
+
     def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
+        return min(self.timeout if timeout is None else timeout, LONGEST_SECONDS)

@@ -28,7 +28,7 @@ from lmscore.client.results import (
     Token,
     TokenScore,
 )
-from lmscore.client.status import code_of
+from lmscore.client.status import code_of, invalid_argument
 from lmscore.v1 import common_pb2, model_service_pb2
 from lmscore.v1 import language_model_service_pb2 as wire
 
@@ -42,6 +42,7 @@ def score_request(
     texts: Sequence[str], default_model: str, settings: ScoreSettings
 ) -> wire.ScoreRequest:
     """Texts to score."""
+    _refuse_unknown(settings, ScoreSettings)
     request = _score_settings(default_model, settings)
     request.texts.extend(_checked(texts))
     return request
@@ -51,9 +52,13 @@ def token_score_request(
     token_sequences: Sequence[Sequence[int]], default_model: str, settings: ScoreSettings
 ) -> wire.ScoreRequest:
     """Token sequences to score."""
+    _refuse_unknown(settings, ScoreSettings)
     request = _score_settings(default_model, settings)
-    for ids in token_sequences:
-        request.token_sequences.add(ids=ids)
+    for i, ids in enumerate(token_sequences):
+        try:
+            request.token_sequences.add(ids=ids)
+        except ValueError as error:
+            raise invalid_argument(f"token_sequences[{i}]", str(error)) from error
     return request
 
 
@@ -63,15 +68,17 @@ def rescore_request(
     default_model: str,
     choice: ModelChoice,
 ) -> wire.RescoreRequest:
-    """Lists to rank; ValueError if their hypotheses do not all have the same features."""
-    names = _feature_names(lists)
+    """Lists to rank; all their hypotheses have to have the same features."""
+    _refuse_unknown(choice, ModelChoice)
+    names = _checked(_feature_names(lists), "feature_names")
     request = wire.RescoreRequest(model=_selector(default_model, choice), feature_names=names)
-    for nbest in lists:
-        message = request.lists.add(id=nbest.id, context=nbest.context)
-        for hypothesis in nbest.hypotheses:
-            features = _feature_values(names, hypothesis, nbest.id)
-            message.hypotheses.add(text=hypothesis.text, features=features)
-    for setting in weights:
+    for i, nbest in enumerate(lists):
+        try:
+            _add_list(request, names, nbest)
+        except UnicodeEncodeError as error:
+            raise invalid_argument(f"lists[{i}]", _HALF_A_PAIR) from error
+    for i, setting in enumerate(weights):
+        _checked(list(setting.feature_weights), f"weights[{i}].feature_weights")
         request.weights.add(
             lm_weight=setting.lm_weight,
             length_bonus=setting.length_bonus,
@@ -81,10 +88,18 @@ def rescore_request(
     return request
 
 
+def _add_list(request: wire.RescoreRequest, names: Sequence[str], nbest: NBestList) -> None:
+    message = request.lists.add(id=nbest.id, context=nbest.context)
+    for hypothesis in nbest.hypotheses:
+        features = _feature_values(names, hypothesis, nbest.id)
+        message.hypotheses.add(text=hypothesis.text, features=features)
+
+
 def tokenize_request(
     texts: Sequence[str], default_model: str, choice: ModelChoice
 ) -> wire.TokenizeRequest:
     """Texts to split."""
+    _refuse_unknown(choice, ModelChoice)
     return wire.TokenizeRequest(model=_selector(default_model, choice), texts=_checked(texts))
 
 
@@ -92,10 +107,11 @@ def predict_request(
     prompts: Sequence[str], default_model: str, settings: PredictSettings
 ) -> wire.PredictRequest:
     """Prompts to continue by one token."""
+    _refuse_unknown(settings, PredictSettings)
     return wire.PredictRequest(
         model=_selector(default_model, settings),
-        prompts=_checked(prompts),
-        top_k=settings.get("top_k"),
+        prompts=_checked(prompts, "prompts"),
+        top_k=_checked_number(settings.get("top_k"), "top_k", 32),
         bos=settings.get("bos"),
     )
 
@@ -107,17 +123,18 @@ def list_models_request() -> model_service_pb2.ListModelsRequest:
 
 def get_model_request(default_model: str, choice: ModelChoice) -> model_service_pb2.GetModelRequest:
     """A model to describe."""
+    _refuse_unknown(choice, ModelChoice)
     return model_service_pb2.GetModelRequest(model=_selector(default_model, choice))
 
 
 def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRequest:
-    alternatives = settings.get("alternatives", 0)
+    alternatives = _checked_number(settings.get("alternatives"), "alternatives", 32)
     detail = wire.SCORE_DETAIL_TOKENS if settings.get("tokens", False) else wire.SCORE_DETAIL_NONE
     if alternatives:
         detail = wire.SCORE_DETAIL_FULL
     return wire.ScoreRequest(
         model=_selector(default_model, settings),
-        context=settings.get("context", ""),
+        context=_checked_text(settings.get("context", ""), "context"),
         detail=detail,
         bos=settings.get("bos", True),
         eos=settings.get("eos", True),
@@ -125,27 +142,63 @@ def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRe
     )
 
 
+def _refuse_unknown(given: ModelChoice, known: type[ModelChoice]) -> None:
+    """TypeError for a misspelt keyword, which would leave its setting at the default."""
+    for name in given:
+        if name not in known.__annotations__:
+            raise TypeError(
+                f"there is no setting {name!r}; there are {sorted(known.__annotations__)}"
+            )
+
+
 def _selector(default_model: str, choice: ModelChoice) -> common_pb2.ModelSelector:
     return common_pb2.ModelSelector(
-        name=choice.get("model", default_model), version=choice.get("version")
+        name=_checked_text(choice.get("model", default_model), "model.name"),
+        version=_checked_number(choice.get("version"), "model.version", 64),
     )
 
 
-def _checked(texts: Sequence[str]) -> Sequence[str]:
+_HALF_A_PAIR = "half a surrogate pair, which UTF-8 cannot spell"
+
+
+def _checked(texts: Sequence[str], field: str = "texts") -> Sequence[str]:
     if isinstance(texts, str):  # a sequence of strings too: of its characters
-        raise TypeError("texts is one string; give a list of strings")
+        raise TypeError(f"{field} is one string; give a list of strings")
+    for i, text in enumerate(texts):
+        if not _encodable(text):
+            raise invalid_argument(f"{field}[{i}]", _HALF_A_PAIR)
     return texts
+
+
+def _checked_text(text: str, field: str) -> str:
+    if not _encodable(text):
+        raise invalid_argument(field, _HALF_A_PAIR)
+    return text
+
+
+def _encodable(text: str) -> bool:
+    try:
+        return not isinstance(text, str) or text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _checked_number(number: int | None, field: str, bits: int) -> int | None:
+    if number is not None and not 0 <= number < 2**bits:
+        raise invalid_argument(field, f"{number} is not within 0 and 2**{bits} - 1")
+    return number
 
 
 def _feature_names(lists: Sequence[NBestList]) -> list[str]:
     return next((list(nbest.hypotheses[0].features) for nbest in lists if nbest.hypotheses), [])
 
 
-def _feature_values(names: list[str], hypothesis: Hypothesis, list_id: str) -> list[float]:
+def _feature_values(names: Sequence[str], hypothesis: Hypothesis, list_id: str) -> list[float]:
     if len(names) != len(hypothesis.features) or not all(n in hypothesis.features for n in names):
-        raise ValueError(
+        raise invalid_argument(
+            "lists",
             f"list {list_id}: a hypothesis has the features {sorted(hypothesis.features)}"
-            f" where the first of the request has {sorted(names)}"
+            f" where the first of the request has {sorted(names)}",
         )
     return [hypothesis.features[name] for name in names]
 

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from lmscore.client.errors import (
     DeadlineExceededError,
     FieldViolation,
+    InvalidArgumentError,
     LmscoreError,
     MessageTooLargeError,
     ServerError,
@@ -83,3 +84,17 @@ def answer_overdue(seconds: float) -> DeadlineExceededError:
 def stream_ended_early() -> ServerError:
     """The error for a stream that the server ended before it had answered everything."""
     return ServerError("the server ended the stream early", code=StatusCode.INTERNAL)
+
+
+def invalid_argument(field: str, description: str) -> InvalidArgumentError:
+    """The error for a value that no request can hold; the field is a path, as servers give it."""
+    return InvalidArgumentError(
+        f"{field}: {description}",
+        code=StatusCode.INVALID_ARGUMENT,
+        violations=(FieldViolation(field, description),),
+    )
+
+
+def client_closed() -> LmscoreError:
+    """The error for a call of a client that was closed."""
+    return LmscoreError("the client is closed", code=StatusCode.CANCELLED)

@@ -102,6 +102,8 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
     if path != STDIN:
         with Path(path).open("rb") as file:
             yield file
+    elif sys.stdin is None:  # the shell's <&-
+        raise FileError(STDIN, "it is closed")
     elif isinstance(sys.stdin.buffer, io.BufferedReader):
         yield sys.stdin.buffer
     else:  # something put in its place

@@ -8,6 +8,7 @@ from itertools import tee
 import click
 
 from lmscore.client.cli.options import (
+    batch_option,
     connect,
     connection_options,
     json_option,
@@ -32,10 +33,13 @@ _FIGURES = (
 
 @click.command("eval")
 @source_argument
+@batch_option(256, "Lines")
 @model_option
 @json_option
 @connection_options
-def evaluate(source: str, model: str, as_json: bool, address: str, timeout: float) -> None:
+def evaluate(
+    source: str, batch: int, model: str, as_json: bool, address: str, timeout: float
+) -> None:
     """Measure how well a model predicts a text, one sentence a line.
 
     The perplexity of all events is KenLM's including OOVs; the one without unknown words is
@@ -54,7 +58,7 @@ def evaluate(source: str, model: str, as_json: bool, address: str, timeout: floa
     answered = None
     with connect(address, timeout, model) as client, progress(lines) as shown:
         sent, kept = tee(lines)
-        for answer in client.score_stream(line.text for line in sent):
+        for answer in client.score_stream((line.text for line in sent), batch_texts=batch):
             for outcome, line in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
                 if isinstance(outcome, ItemError):
                     complain(f"line {line.number}: {outcome.message}")

@@ -18,6 +18,9 @@ def main() -> None:
         if missing not in _EXTRA:
             raise
         sys.exit(f"lmscore needs {missing}: pip install 'lmscore[cli]'")
+    except KeyboardInterrupt:  # while it imports; later ones are the command's to tell
+        print("\nlmscore: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

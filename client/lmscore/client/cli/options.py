@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,25 @@ import click
 from lmscore.client.client import Client
 
 Command = Callable[..., None]
+
+
+def utf8(value: str) -> str:
+    """An argument's text, which is UTF-8 whatever the locale is; a usage error otherwise."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # Python has kept bytes that the locale does not have
+        try:
+            return os.fsencode(value).decode()
+        except UnicodeDecodeError:
+            raise click.BadParameter(f"{value!r} is not UTF-8.") from None
+    return value
+
+
+def host_and_port(value: str) -> str:
+    """An address that is not empty, which gRPC would take for a name; a usage error otherwise."""
+    if not value.strip():
+        raise click.BadParameter("it is empty.")
+    return utf8(value)
 
 
 def finite(value: Any) -> float:
@@ -37,7 +57,7 @@ def named_weight(value: Any) -> tuple[str, float]:
     """Name and finite weight of NAME=WEIGHT; a usage error otherwise."""
     if isinstance(value, tuple):  # click converts what it has converted once again
         return value
-    name, equals, weight = value.rpartition("=")
+    name, equals, weight = utf8(value).rpartition("=")
     if not name or not equals:
         raise click.BadParameter(f"{value!r} is not NAME=WEIGHT.")
     return name, finite(weight)
@@ -47,7 +67,11 @@ source_argument = click.argument(
     "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
 model_option = click.option(
-    "--model", default="", metavar="NAME", help="Model to use; not needed if the server has one."
+    "--model",
+    type=utf8,
+    default="",
+    metavar="NAME",
+    help="Model to use; not needed if the server has one.",
 )
 json_option = click.option(
     "--json",
@@ -61,6 +85,7 @@ def connection_options(command: Command) -> Command:
     """Add --address and --timeout."""
     address = click.option(
         "--address",
+        type=host_and_port,
         envvar="LMSCORE_ADDRESS",
         show_envvar=True,
         default="127.0.0.1:50051",
@@ -77,6 +102,18 @@ def connection_options(command: Command) -> Command:
         help="How long to wait for each answer.",
     )
     return address(timeout(command))
+
+
+def batch_option(default: int, items: str) -> Callable[[Command], Command]:
+    """--batch: how many items to send at a time."""
+    return click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=f"{items} to send at a time; fewer for a server with lower limits.",
+    )
 
 
 @contextmanager

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from io import StringIO
 from typing import Any, TextIO, cast
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -19,7 +21,7 @@ from rich.table import Table
 
 from lmscore.client.errors import ItemError
 from lmscore.client.results import ModelIdentity
-from lmscore.client.textfile import LineReader
+from lmscore.client.textfile import STDIN, LineReader
 
 
 def note(message: str) -> None:
@@ -35,6 +37,8 @@ def complain(message: str) -> None:
 @contextmanager
 def output(path: str = "-") -> Iterator[TextIO]:
     """A file or standard output, in UTF-8 whatever the locale is; flushed at the end."""
+    if path == STDIN and sys.stdout is None:  # the shell's >&-
+        raise click.ClickException("standard output is closed")
     with click.open_file(path, "w", encoding="utf-8") as out:
         try:
             yield cast(TextIO, out)
@@ -83,6 +87,24 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return _plain(record_of(value))
     return value
+
+
+def columns(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Container[int]) -> str:
+    """A table as plain lines, its columns aligned right but for those in ``left``.
+
+    As `table_text` writes it, for the thousands of tables that rich would take minutes for.
+    """
+    table = [headings, *rows]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    return "".join(
+        f"{'  '.join(_cell(row[i], width, i in left) for i, width in enumerate(widths)).rstrip()}\n"
+        for row in table
+    )
+
+
+def _cell(text: str, width: int, left: bool) -> str:
+    padding = " " * (width - cell_len(text))  # in cells: some characters take two, some none
+    return text + padding if left else padding + text
 
 
 def table_text(table: Table) -> str:

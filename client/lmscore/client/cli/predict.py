@@ -8,12 +8,13 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from lmscore.client.cli.options import connect, connection_options, json_option, model_option
-from lmscore.client.cli.output import answered_by, json_line, record_of, table_text
+from lmscore.client.cli.options import connect, connection_options, json_option, model_option, utf8
+from lmscore.client.cli.output import answered_by, json_line, output, record_of, table_text
+from lmscore.client.results import ModelIdentity, Prediction
 
 
 @click.command()
-@click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True)
+@click.argument("prompts", metavar="PROMPT...", nargs=-1, required=True, type=utf8)
 @click.option(
     "--top-k",
     type=click.IntRange(min=1),
@@ -47,15 +48,20 @@ def predict(
     """
     with connect(address, timeout, model) as client:
         answer = client.predict(prompts, top_k=top_k, bos=bos)
-    for prompt, prediction in zip(prompts, answer, strict=True):
-        if as_json:
-            line = {"prompt": prompt, **record_of(prediction), **answered_by(answer.model)}
-            click.echo(json_line(line), nl=False)
-            continue
-        table = Table("token", box=None, pad_edge=False)
-        table.add_column("probability", justify="right")
-        table.add_column("log-prob (nats)", justify="right")
-        for token in prediction.next:
-            probability = f"{math.exp(token.log_prob):.4f}"
-            table.add_row(Text(token.text), probability, f"{token.log_prob:.4f}")
-        click.echo(f"{prompt}\n{table_text(table)}entropy {prediction.entropy:.4f} nats\n")
+    with output() as out:
+        for prompt, prediction in zip(prompts, answer, strict=True):
+            out.write((_json if as_json else _table)(prompt, prediction, answer.model))
+
+
+def _json(prompt: str, prediction: Prediction, model: ModelIdentity) -> str:
+    return json_line({"prompt": prompt, **record_of(prediction), **answered_by(model)})
+
+
+def _table(prompt: str, prediction: Prediction, _: ModelIdentity) -> str:
+    table = Table("token", box=None, pad_edge=False)
+    table.add_column("probability", justify="right")
+    table.add_column("log-prob (nats)", justify="right")
+    for token in prediction.next:
+        probability = f"{math.exp(token.log_prob):.4f}"
+        table.add_row(Text(token.text), probability, f"{token.log_prob:.4f}")
+    return f"{prompt}\n{table_text(table)}entropy {prediction.entropy:.4f} nats\n\n"

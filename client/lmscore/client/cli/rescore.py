@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from lmscore.client.cli.options import (
+    batch_option,
     connect,
     connection_options,
     finite,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Where to write; default: standard output.",
 )
+@batch_option(2000, "Hypotheses")
 @model_option
 @json_option
 @connection_options
@@ -90,6 +92,7 @@ def rescore(
     oov_penalty: float,
     feature_weights: tuple[tuple[str, float], ...],
     path: str,
+    batch: int,
     model: str,
     as_json: bool,
     address: str,
@@ -126,7 +129,7 @@ def rescore(
         progress(lines, out) as shown,
     ):
         sent, kept = tee(read_nbest(lines))
-        for answer in client.rescore_stream(sent, [weights]):
+        for answer in client.rescore_stream(sent, [weights], batch_hypotheses=batch):
             for outcome, given in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
                 count += 1
                 if isinstance(outcome, ItemError):

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from itertools import tee
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from lmscore.client.cli.options import (
+    batch_option,
     connect,
     connection_options,
     json_option,
     model_option,
     source_argument,
+    utf8,
 )
 from lmscore.client.cli.output import (
     answered_by,
+    columns,
     complain,
     error_record,
     json_line,
@@ -25,7 +26,6 @@ from lmscore.client.cli.output import (
     output,
     progress,
     record_of,
-    table_text,
 )
 from lmscore.client.errors import ItemError
 from lmscore.client.measures import CorpusMeasures
@@ -42,9 +42,12 @@ from lmscore.client.textfile import LineReader
     metavar="N",
     help="Show every token, with its rank, the entropy in its place and the N likeliest there.",
 )
-@click.option("--context", default="", help="A text before every line, which is not scored.")
+@click.option(
+    "--context", type=utf8, default="", help="A text before every line, which is not scored."
+)
 @click.option("--bos/--no-bos", default=True, show_default=True, help="Begin each line with <s>.")
 @click.option("--eos/--no-eos", default=True, show_default=True, help="Score </s> after each line.")
+@batch_option(256, "Texts")
 @model_option
 @json_option
 @connection_options
@@ -55,6 +58,7 @@ def score(
     context: str,
     bos: bool,
     eos: bool,
+    batch: int,
     model: str,
     as_json: bool,
     address: str,
@@ -84,6 +88,7 @@ def score(
         sent, kept = tee(lines)
         answers = client.score_stream(
             (line.text for line in sent),
+            batch_texts=batch,
             context=context,
             tokens=tokens,
             alternatives=alternatives or 0,
@@ -123,29 +128,36 @@ def _json(text: str, outcome: TextScore | ItemError, model: ModelIdentity) -> st
 def _table(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
     if isinstance(outcome, ItemError):
         return f"{text}\n-\n\n"
-    table = Table("token", box=None, pad_edge=False)
-    for heading in ("surprisal (nats)", "n-gram", "OOV"):
-        table.add_column(heading, justify="right")
     detailed = any(token.rank is not None for token in outcome.tokens)
-    if detailed:
-        table.add_column("rank", justify="right")
-        table.add_column("entropy (nats)", justify="right")
-        table.add_column("likeliest here")
-    for token in outcome.tokens:
-        table.add_row(
-            Text(token.text),  # not a string, which could hold rich's markup
+    rows = [
+        (
+            token.text,
             f"{token.surprisal:.4f}",
             "" if token.matched_order is None else str(token.matched_order),
             "OOV" if token.oov else "",
             *(_detail(token) if detailed else ()),
         )
+        for token in outcome.tokens
+    ]
+    table = columns(_HEADINGS if detailed else _HEADINGS[:4], rows, left={0, 6})
     total = f"log-prob {outcome.log_prob:.4f} nats, perplexity {outcome.perplexity:.4f}"
-    return f"{text}\n{table_text(table)}{total}\n\n"
+    return f"{text}\n{table}{total}\n\n"
 
 
-def _detail(token: TokenScore) -> tuple[str, str, Text]:
+_HEADINGS = (
+    "token",
+    "surprisal (nats)",
+    "n-gram",
+    "OOV",
+    "rank",
+    "entropy (nats)",
+    "likeliest here",
+)
+
+
+def _detail(token: TokenScore) -> tuple[str, str, str]:
     likeliest = " ".join(each.text for each in token.alternatives)
-    return str(token.rank), f"{token.entropy:.2f}", Text(likeliest)
+    return str(token.rank), f"{token.entropy:.2f}", likeliest
 
 
 @dataclass(slots=True)

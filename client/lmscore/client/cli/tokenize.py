@@ -6,6 +6,7 @@ import click
 
 from lmscore.client.batching import batches, text_batcher
 from lmscore.client.cli.options import (
+    batch_option,
     connect,
     connection_options,
     json_option,
@@ -24,15 +25,16 @@ from lmscore.client.errors import ItemError
 from lmscore.client.results import ModelIdentity, Token
 from lmscore.client.textfile import LineReader
 
-BATCH_TEXTS = 1000
-
 
 @click.command()
 @source_argument
+@batch_option(1000, "Texts")
 @model_option
 @json_option
 @connection_options
-def tokenize(source: str, model: str, as_json: bool, address: str, timeout: float) -> None:
+def tokenize(
+    source: str, batch: int, model: str, as_json: bool, address: str, timeout: float
+) -> None:
     """Split each line of a file, plain or gzipped, or of standard input, into a model's tokens.
 
     Writes one line a text, in order: the tokens, separated by spaces; "-" for a line that cannot
@@ -52,7 +54,7 @@ def tokenize(source: str, model: str, as_json: bool, address: str, timeout: floa
         output() as out,
         progress(lines, out) as shown,
     ):
-        for texts in batches((line.text for line in lines), text_batcher(BATCH_TEXTS)):
+        for texts in batches((line.text for line in lines), text_batcher(batch)):
             answer = client.tokenize(texts)
             for text, outcome in zip(texts, answer.outcomes, strict=True):
                 count += 1
