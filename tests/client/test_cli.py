@@ -548,6 +548,8 @@ def test_an_interrupt_is_one_line(server: FakeServer, tmp_path: Path) -> None:
         env=environment(server),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A background job of a shell ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         give_up = time.monotonic() + 20
         while not server.behaviour.stream_requests and time.monotonic() < give_up:
