@@ -6,6 +6,8 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest
 from grpc import StatusCode
 
 from lmscore.client import (
@@ -188,6 +190,17 @@ async def test_rescore_stream_keeps_order_and_bounds_what_runs(
     assert [nbest.id for nbest in ranked] == [nbest.id for nbest in LISTS]
     assert [ranking.best for ranking in ranked[0].rankings] == [0, 2]
     assert 1 < server.behaviour.most_running <= 3
+
+
+async def test_a_list_too_large_for_a_request_fails_alone(
+    server: FakeServer, async_client: AsyncClient
+) -> None:
+    violation = BadRequest.FieldViolation(field="lists: hypotheses", description="too many")
+    details: list[Message] = [BadRequest(field_violations=[violation])]
+    server.behaviour.failures.append(Failure(StatusCode.INVALID_ARGUMENT, details=details))
+    stream = async_client.rescore_stream(LISTS, batch_hypotheses=1, max_in_flight=1)
+
+    assert [len(answer.errors) async for answer in stream] == [1] + [0] * 19
 
 
 async def test_rescore_stream_raises_what_a_request_ends_with(async_client: AsyncClient) -> None:

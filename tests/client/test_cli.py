@@ -270,6 +270,21 @@ def test_rescore_does_not_write_over_its_input(lmscore: Lmscore, nbest: Path) ->
     assert nbest.read_text() == NBEST
 
 
+@pytest.mark.parametrize(
+    ("content", "model"), [(NBEST, "nope"), ("what is this\n", "fake"), ("", "fake")]
+)
+def test_a_failure_before_the_first_answer_leaves_the_output_as_it_was(
+    lmscore: Lmscore, tmp_path: Path, content: str, model: str
+) -> None:
+    (tmp_path / "nbest").write_text(content)
+    (tmp_path / "keep").write_text("kept\n")
+
+    for name in ("keep", "new"):
+        assert lmscore("rescore", tmp_path / "nbest", "-o", tmp_path / name, "--model", model)[0]
+    assert (tmp_path / "keep").read_text() == "kept\n"
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_file_that_cannot_be_written_is_one_line(
     lmscore: Lmscore, nbest: Path, tmp_path: Path
 ) -> None:

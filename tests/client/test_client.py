@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc import StatusCode
 
@@ -484,6 +485,34 @@ def test_rescore_stream_tries_again(server: FakeServer, client: Client) -> None:
     lists = [NBestList("a", [Hypothesis("ab", {"score": 0.0})])]
 
     assert len(list(client.rescore_stream(lists))) == 1
+
+
+def too_large(field: str) -> Failure:
+    violation = BadRequest.FieldViolation(field=field, description="too many")
+    details: list[Message] = [BadRequest(field_violations=[violation])]
+    return Failure(StatusCode.INVALID_ARGUMENT, f"{field}: too many", details)
+
+
+def test_a_list_too_large_for_a_request_fails_alone(server: FakeServer, client: Client) -> None:
+    server.behaviour.failures.append(too_large("lists: hypotheses"))
+    lists = [NBestList(name, [Hypothesis("ab")] * 2) for name in "ab"]
+    answers = list(client.rescore_stream(lists, batch_hypotheses=1, max_in_flight=1))
+
+    assert [len(answer.errors) for answer in answers] == [1, 0]
+    with pytest.raises(InvalidArgumentError, match="too many"):
+        answers[0][0]
+    assert answers[1][0].id == "b"
+
+
+@pytest.mark.parametrize(("field", "batch"), [("weights[0]", 1), ("lists: hypotheses", 4)])
+def test_a_request_that_fails_by_more_than_one_list_is_raised(
+    server: FakeServer, client: Client, field: str, batch: int
+) -> None:
+    server.behaviour.failures.append(too_large(field))
+    lists = [NBestList(name, [Hypothesis("ab")] * 2) for name in "ab"]
+
+    with pytest.raises(InvalidArgumentError, match="too many"):
+        list(client.rescore_stream(lists, batch_hypotheses=batch))
 
 
 def test_rescore_stream_raises_what_a_request_ends_with(client: Client) -> None:

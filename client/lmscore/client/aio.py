@@ -171,27 +171,35 @@ class AsyncClient:
     ) -> AsyncIterator[Answer[RescoredList]]:
         """Rank any number of lists: one answer for each batch of them, in order.
 
-        At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them.
+        At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them. A list
+        that is too large for a request of its own has an error in its place, in an answer of
+        model version 0.
         """
-        calls: deque[grpc.aio.UnaryUnaryCall[Any, RescoreResponse]] = deque()
+        # with their lists' count
+        calls: deque[tuple[int, grpc.aio.UnaryUnaryCall[Any, RescoreResponse]]] = deque()
 
         async def next_answer() -> Answer[RescoredList]:
+            count, call = calls.popleft()
             try:
-                return convert.rescored(await calls.popleft())
+                return convert.rescored(await call)
             except grpc.RpcError as error:
-                raise error_from_rpc(error, self.address) from error
+                failure = error_from_rpc(error, self.address)
+                if count == 1 and convert.lists_at_fault(failure):
+                    return convert.unanswered(failure, self.model, choice)
+                raise failure from error
 
         try:
             async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
-                calls.append(self._language_model.Rescore(request, timeout=self._seconds(timeout)))
+                call = self._language_model.Rescore(request, timeout=self._seconds(timeout))
+                calls.append((len(batch), call))
                 if len(calls) >= max_in_flight:
                     yield await next_answer()
             while calls:
                 yield await next_answer()
         finally:
-            for call in calls:
+            for _, call in calls:
                 call.cancel()
 
     async def predict(

@@ -173,28 +173,35 @@ class Client:
     ) -> Iterator[Answer[RescoredList]]:
         """Rank any number of lists: one answer for each batch of them, in order.
 
-        At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them.
+        At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them. A list
+        that is too large for a request of its own has an error in its place, in an answer of
+        model version 0.
         """
-        calls: deque[grpc.Future[RescoreResponse]] = deque()
+        calls: deque[tuple[int, grpc.Future[RescoreResponse]]] = deque()  # with their lists' count
 
         def next_answer() -> Answer[RescoredList]:
+            count, call = calls.popleft()
             try:
-                return convert.rescored(calls.popleft().result())
+                return convert.rescored(call.result())
             except grpc.RpcError as error:
-                raise error_from_rpc(error, self.address) from error
+                failure = error_from_rpc(error, self.address)
+                if count == 1 and convert.lists_at_fault(failure):
+                    return convert.unanswered(failure, self.model, choice)
+                raise failure from error
 
         try:
             for batch in batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
-                calls.append(self._language_model.Rescore.future(request, self._seconds(timeout)))
+                call = self._language_model.Rescore.future(request, self._seconds(timeout))
+                calls.append((len(batch), call))
                 if len(calls) >= max_in_flight:
                     yield next_answer()
             while calls:
                 yield next_answer()
         finally:
             while calls:
-                calls.pop().cancel()
+                calls.pop()[1].cancel()
 
     def predict(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol, TypeVar
 
-from lmscore.client.errors import ItemError
+from lmscore.client.errors import ItemError, LmscoreError, MessageTooLargeError
 from lmscore.client.requests import (
     Hypothesis,
     ModelChoice,
@@ -214,6 +214,20 @@ def scores(response: wire.ScoreResponse) -> Answer[TextScore]:
 def rescored(response: wire.RescoreResponse) -> Answer[RescoredList]:
     """Ranked lists."""
     return _answer(response.model, response.lists, _rescored_list)
+
+
+def lists_at_fault(error: LmscoreError) -> bool:
+    """Whether a request failed by its lists: another with other lists may have an answer."""
+    return isinstance(error, MessageTooLargeError) or error.field.startswith("lists")
+
+
+def unanswered(
+    error: LmscoreError, default_model: str, choice: ModelChoice
+) -> Answer[RescoredList]:
+    """A request of one list that failed by it; of version 0, as no model has answered."""
+    item = ItemError(error.code, error.reason, str(error), error.field)
+    model = ModelIdentity(choice.get("model", default_model), version=0, fingerprint="")
+    return Answer(model, (item,))
 
 
 def tokenized(

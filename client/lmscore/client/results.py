@@ -16,7 +16,7 @@ class ModelIdentity:
     """The model that answered."""
 
     name: str
-    version: int  # from 1
+    version: int  # from 1; 0 where none answered: see rescore_stream
     fingerprint: str  # SHA-256 of its files, lower-case hexadecimal; empty while it is loading
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,22 +123,22 @@ def rescore(
     lines = LineReader(nbest)
     compared = Comparison()
     count = failed = 0
-    with (
-        connect(address, timeout, model) as client,
-        output(path) as out,
-        progress(lines, out) as shown,
-    ):
+    with connect(address, timeout, model) as client:
         sent, kept = tee(read_nbest(lines))
-        for answer in client.rescore_stream(sent, [weights], batch_hypotheses=batch):
-            for outcome, given in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
-                count += 1
-                if isinstance(outcome, ItemError):
-                    complain(f"list {given.id}: {outcome.message}")
-                    failed += 1
-                    continue
-                out.write(write(given, outcome, answer.model))
-                compared.add(given, outcome)
-            shown()
+        answers = client.rescore_stream(sent, [weights], batch_hypotheses=batch)
+        first = list(islice(answers, 1))  # before opening the output, which empties it
+        with output(path) as out, progress(lines, out) as shown:
+            for answer in chain(first, answers):
+                # kept goes on after the answer
+                for outcome, given in zip(answer.outcomes, kept, strict=False):
+                    count += 1
+                    if isinstance(outcome, ItemError):
+                        complain(f"list {given.id}: {outcome.message}")
+                        failed += 1
+                        continue
+                    out.write(write(given, outcome, answer.model))
+                    compared.add(given, outcome)
+                shown()
     compared.print()
     if failed:
         raise click.ClickException(f"{failed} of {count} lists could not be ranked")
