@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmscore.client.cli.app import run
-from lmscore.client.cli.output import columns, table_text
+from lmscore.client.cli.output import columns, json_line, table_text
 from tests.client.fake_server import Failure, FakeServer
 
 COMMAND = [sys.executable, "-m", "lmscore.client.cli.launcher"]
@@ -185,7 +185,7 @@ def test_a_refused_text_is_told_and_the_others_are_scored(
 
     exit_code, out, err = lmscore("score", tmp_path / "texts", *form)
     assert exit_code == 1
-    assert err.splitlines()[0] == "lmscore: line 2: texts[1]: it has the word refused"
+    assert err.splitlines()[0] == "lmscore: line 2: it has the word refused"
     assert err.splitlines()[-1] == "lmscore: 1 of 3 texts could not be scored"
     if not form:
         assert out.splitlines()[1] == "-\t-\t-\t-\trefused"
@@ -236,6 +236,19 @@ def test_weights_choose_the_winner(
     _, out, _ = lmscore("rescore", nbest, *weights)
 
     assert out.splitlines()[0] == f"u1\t{winner}"
+
+
+def test_without_reference_words_there_is_no_rate(lmscore: Lmscore, tmp_path: Path) -> None:
+    (tmp_path / "nbest").write_text('{"id": "a", "ref": "", "hyps": [["x", 1]]}\n')
+
+    _, _, err = lmscore("rescore", tmp_path / "nbest")
+    assert err.splitlines()[1].split() == ["as", "given", "-", "1", "0"]
+
+
+def test_what_json_has_no_number_for_is_spelled_out() -> None:
+    record = {"values": [math.nan, math.inf, -math.inf, 1.0]}
+
+    assert json.loads(json_line(record)) == {"values": ["NaN", "Infinity", "-Infinity", 1.0]}
 
 
 def test_lists_without_references_give_no_rates(lmscore: Lmscore, tmp_path: Path) -> None:
@@ -302,7 +315,7 @@ def test_a_refused_list_is_named_and_the_others_are_ranked(
     exit_code, out, err = lmscore("rescore", tmp_path / "nbest")
     assert (exit_code, out) == (1, "a\tx\nc\ty\n")
     assert err.splitlines() == [
-        "lmscore: list b: lists[1]: refused",
+        "lmscore: list b: refused",
         "lmscore: 1 of 3 lists could not be ranked",
     ]
 
@@ -350,7 +363,7 @@ def test_a_text_that_cannot_be_split_is_told(lmscore: Lmscore, tmp_path: Path) -
 
     exit_code, out, err = lmscore("tokenize", tmp_path / "texts")
     assert (exit_code, out) == (1, "-\nok\n")
-    assert "line 1: texts[0]" in err
+    assert "lmscore: line 1: it has the word refused" in err
 
 
 def test_models_are_listed(server: FakeServer, lmscore: Lmscore) -> None:
@@ -420,6 +433,10 @@ def test_the_only_model_need_not_be_named(
         (["score", "FILE", "--model", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--address", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--address", ""], "it is empty"),
+        (
+            ["rescore", "FILE", "--feature-weight", "a=1", "--feature-weight", "a=2"],
+            "--feature-weight a is given more than once",
+        ),
         (["score", "FILE", "--batch", "0"], "0 is not in the range x>=1"),
         (["score", "no such file"], "does not exist"),
         (["score"], "Missing argument"),

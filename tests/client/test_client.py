@@ -522,6 +522,21 @@ def test_rescore_stream_raises_what_a_request_ends_with(client: Client) -> None:
         list(client.rescore_stream(lists, model="nowhere"))
 
 
+@pytest.mark.parametrize(
+    ("field", "message", "problem"),
+    [
+        ("texts[3]", "texts[3]: too long", "too long"),
+        ("lists[3].hypotheses[2]", "lists[3].hypotheses[2]: too long", "hypotheses[2]: too long"),
+        ("lists: hypotheses", "lists: hypotheses: 9 are too many", "hypotheses: 9 are too many"),
+        ("", "something else: entirely", "something else: entirely"),
+    ],
+)
+def test_an_items_problem_does_not_tell_its_place_in_the_request(
+    field: str, message: str, problem: str
+) -> None:
+    assert ItemError(StatusCode.INVALID_ARGUMENT, "", message, field).problem == problem
+
+
 # --- readiness ---
 
 

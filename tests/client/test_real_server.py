@@ -15,8 +15,10 @@ from lmscore.client import (
     Client,
     Hypothesis,
     InvalidArgumentError,
+    ItemError,
     ModelNotFoundError,
     NBestList,
+    RescoredList,
     RescoreWeights,
 )
 from lmscore.client.cli.app import run
@@ -155,3 +157,17 @@ def test_a_corpus_is_measured_as_by_hand(
     assert figures["perplexity_excluding_oov"] == pytest.approx(math.exp(-known_log_prob / 5))
     assert figures["perplexity_without_ends"] == pytest.approx(math.exp(-known_log_prob / 3))
     assert f"perplexity                {figures['perplexity']:.6g}\n" in shown
+
+
+def test_a_list_over_the_servers_limit_fails_alone(client: Client) -> None:
+    sizes = {"small": 1, "large": 20_001, "last": 2}
+    lists = [NBestList(name, [Hypothesis("a")] * size) for name, size in sizes.items()]
+
+    outcomes = [each for answer in client.rescore_stream(lists) for each in answer.outcomes]
+    small, large, last = outcomes
+    assert isinstance(large, ItemError)
+    assert large.problem == "hypotheses: 20001 are too many; the limit is 20000"
+    assert [each.id for each in (small, last) if isinstance(each, RescoredList)] == [
+        "small",
+        "last",
+    ]

@@ -107,6 +107,12 @@ class ItemError:
     message: str
     field: str  # path within the request, for example texts[3]; may be empty
 
+    @property
+    def problem(self) -> str:
+        """The message without the item's place in its request, which batches make meaningless."""
+        item = self.field.partition(".")[0].partition(":")[0]  # texts[3], lists[3]
+        return self.message.removeprefix(item).lstrip(".: ") if item else self.message
+
     def exception(self) -> LmscoreError:
         """The same as an exception, of the class that its code has."""
         violations = (FieldViolation(self.field, self.message),) if self.field else ()

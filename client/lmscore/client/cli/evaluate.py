@@ -61,7 +61,7 @@ def evaluate(
         for answer in client.score_stream((line.text for line in sent), batch_texts=batch):
             for outcome, line in zip(answer.outcomes, kept, strict=False):  # kept goes on after it
                 if isinstance(outcome, ItemError):
-                    complain(f"line {line.number}: {outcome.message}")
+                    complain(f"line {line.number}: {outcome.problem}")
                     failed += 1
                 else:
                     total.add(line.text, outcome)

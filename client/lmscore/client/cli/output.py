@@ -77,9 +77,9 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=record_of)
 
 
 def _plain(value: Any) -> Any:
-    """The same value with its infinities spelled out."""
+    """The same value with what JSON has no number for spelled out."""
     if isinstance(value, float) and not math.isfinite(value):
-        return "Infinity" if value > 0 else "-Infinity"
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

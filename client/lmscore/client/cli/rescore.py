@@ -117,6 +117,7 @@ def rescore(
       lmscore rescore nbest.tsv.gz --lm-weight 0.5 --length-bonus 0.2 -o best.txt
       lmscore rescore nbest.jsonl --feature-weight score=2 --json | jq .text
     """
+    _refuse_repeated([name for name, _ in feature_weights])
     _keep_input(nbest, path)
     weights = RescoreWeights(lm_weight, length_bonus, oov_penalty, dict(feature_weights))
     write = _json if as_json else _line
@@ -133,7 +134,7 @@ def rescore(
                 for outcome, given in zip(answer.outcomes, kept, strict=False):
                     count += 1
                     if isinstance(outcome, ItemError):
-                        complain(f"list {given.id}: {outcome.message}")
+                        complain(f"list {given.id}: {outcome.problem}")
                         failed += 1
                         continue
                     out.write(write(given, outcome, answer.model))
@@ -142,6 +143,12 @@ def rescore(
     compared.print()
     if failed:
         raise click.ClickException(f"{failed} of {count} lists could not be ranked")
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"--feature-weight {name} is given more than once")
 
 
 def _keep_input(nbest: str, path: str) -> None:
@@ -205,5 +212,6 @@ class Comparison:
             "oracle": self._wer.oracle,
         }
         for name, errors in rows.items():
-            table.add_row(name, f"{errors.rate:.2%}", str(errors.errors), str(errors.words))
+            rate = f"{errors.rate:.2%}" if errors.words else "-"  # no words, no rate
+            table.add_row(name, rate, str(errors.errors), str(errors.words))
         click.echo(table_text(table), err=True, nl=False)

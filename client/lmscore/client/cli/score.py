@@ -100,7 +100,7 @@ def score(
                 out.write(write(line.text, outcome, answer.model))
                 summary.add(line.text, outcome)
                 if isinstance(outcome, ItemError):
-                    complain(f"line {line.number}: {outcome.message}")
+                    complain(f"line {line.number}: {outcome.problem}")
             summary.model = answer.model
             shown()
     note(str(summary))

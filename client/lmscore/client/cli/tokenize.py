@@ -60,7 +60,7 @@ def tokenize(
                 count += 1
                 out.write(write(text, outcome, answer.model))
                 if isinstance(outcome, ItemError):
-                    complain(f"line {count}: {outcome.message}")
+                    complain(f"line {count}: {outcome.problem}")
                     failed += 1
             shown()
     if failed:
