@@ -1,4 +1,8 @@
-"""How long `import lmscore.client` takes, beside `import grpc`, which is a part of it."""
+"""How long the client takes to import, beside gRPC, which is a part of it.
+
+`lmscore.client` imports its names when they are first used: `lmscore.client.client` is what
+`from lmscore.client import Client` really costs.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,6 @@ def import_seconds(module: str) -> float:
 
 
 if __name__ == "__main__":
-    for module in ("grpc", "lmscore.client"):
-        print(f"import {module:16} {import_seconds(module):.3f} s")
-    print(f"goal                    {GOAL_SECONDS:.3f} s")
+    for module in ("grpc", "lmscore.client", "lmscore.client.client"):
+        print(f"import {module:21} {import_seconds(module):.3f} s")
+    print(f"goal                         {GOAL_SECONDS:.3f} s")
