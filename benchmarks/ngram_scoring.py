@@ -25,7 +25,7 @@ from typing import Any
 import kenlm
 import numpy as np
 
-from lmscore.models.language_model import ScoreBatch, Texts
+from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.file import open_ngram
 from lmscore.models.ngram.model import NgramModel
@@ -35,6 +35,7 @@ GOALS = {
     "text like the training text": 4.0,
     "words shuffled in each line": 2.0,
     "two threads beside one": 1.8,
+    "from KenLM's own probing binary": 1.5,
     "distribution, beside a query a word": 50.0,
 }
 
@@ -84,7 +85,9 @@ def report(what: str, ours: str, peer: str, ratio: float) -> None:
     print(f"{what:40} {ours:>18} {peer:>18} {ratio:8.2f} x{goal}")
 
 
-def measure_scoring(what: str, model: NgramModel, peer: Any, lines: list[str], rounds: int) -> None:
+def measure_scoring(
+    what: str, model: LanguageModel[Any], peer: Any, lines: list[str], rounds: int
+) -> None:
     texts = Texts.from_strings(lines)
     tokens = int(model.score(ScoreBatch(texts)).token_counts.sum())
 
@@ -200,6 +203,9 @@ def compare(arpa: Path, texts: Path, folder: Path, build_binary: Path | None, ro
     measure_scoring("text like the training text", model, peer, lines, rounds)
     measure_scoring("words shuffled in each line", model, peer, shuffled, rounds)
     measure_threads(model, lines, rounds)
+    if build_binary is not None:
+        binary = load_model(mapped.with_suffix(".binary"))
+        measure_scoring("from KenLM's own probing binary", binary, peer, lines, rounds)
     measure_distribution(model, peer, max(lines, key=len), rounds)
     entries = sum(model.ngram_counts)
     size = mapped.stat().st_size
