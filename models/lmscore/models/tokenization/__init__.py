@@ -1,0 +1,1 @@
+"""Splitting texts into the tokens of a network, and joining them again."""
