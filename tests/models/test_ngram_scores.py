@@ -14,7 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmscore.models.errors import TokenIdError
-from lmscore.models.language_model import BatchScores, ScoreBatch, Texts, TokenSequences
+from lmscore.models.language_model import (
+    BatchScores,
+    NgramDescription,
+    ScoreBatch,
+    Texts,
+    TokenSequences,
+)
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.model import NgramModel
 from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts
@@ -378,8 +384,7 @@ def test_a_distribution_holds_the_scores_of_all_words(model_of: Save, shape: str
 
 def test_the_description_counts_what_the_file_holds(tiny_arpa: Path) -> None:
     description = load_model(tiny_arpa).description
-    assert description.order == 2
-    assert description.ngram_counts == (5, 3)
+    assert description.structure == NgramDescription(2, (5, 3))
     assert description.parameter_count == 13
     assert description.vocabulary_size == 5
     assert description.has_unknown

@@ -139,17 +139,38 @@ class TokenizedTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class NgramDescription:
+    """What an n-gram model is made of."""
+
+    order: int  # length of the longest n-grams
+    ngram_counts: tuple[int, ...]  # by length, from 1
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDescription:
+    """What a network is made of, and where it computes."""
+
+    embedding_size: int
+    hidden_sizes: tuple[int, ...]  # units by layer
+    projection_size: int | None  # of a linear layer before the output layer
+    tied: bool  # the output layer's weights are those of the embedding
+    context_size: int | None  # tokens that a feed-forward network looks back; None: all
+    device: str  # "cpu", "cuda:0"
+    dtype: str  # "float32", "bfloat16"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDescription:
     """What a model is made of, for people and dashboards."""
 
-    kind: Literal["ngram"]
+    kind: Literal["ngram", "feedforward", "rnn", "lstm", "gru"]
+    tokenizer: Literal["words", "characters", "bytes", "subwords"]
     vocabulary_size: int  # tokens, ``<s>`` and ``<unk>`` included
-    parameter_count: int  # stored probabilities and back-off weights
+    parameter_count: int  # weights; of an n-gram model, stored probabilities and back-off weights
     memory_bytes: int
-    order: int  # length of the longest n-grams
-    ngram_counts: tuple[int, ...]  # by length, from 1
     has_unknown: bool  # False: unknown_log_prob is a floor that the loader set
-    unknown_log_prob: float  # nats
+    unknown_log_prob: float  # nats, of the unigram, or where a text begins
+    structure: NgramDescription | NetworkDescription
 
 
 class LanguageModel(ABC, Generic[State]):

@@ -30,6 +30,14 @@ class _ModelKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelKind.V
     """Not known to this contract."""
     MODEL_KIND_NGRAM: _ModelKind.ValueType  # 1
     """A back-off n-gram model."""
+    MODEL_KIND_FEEDFORWARD: _ModelKind.ValueType  # 2
+    """A feed-forward network over the last tokens."""
+    MODEL_KIND_RNN: _ModelKind.ValueType  # 3
+    """An Elman network."""
+    MODEL_KIND_LSTM: _ModelKind.ValueType  # 4
+    """A network of long short-term memory."""
+    MODEL_KIND_GRU: _ModelKind.ValueType  # 5
+    """A network of gated recurrent units."""
 
 class ModelKind(_ModelKind, metaclass=_ModelKindEnumTypeWrapper):
     """What kind of model it is."""
@@ -38,6 +46,14 @@ MODEL_KIND_UNSPECIFIED: ModelKind.ValueType  # 0
 """Not known to this contract."""
 MODEL_KIND_NGRAM: ModelKind.ValueType  # 1
 """A back-off n-gram model."""
+MODEL_KIND_FEEDFORWARD: ModelKind.ValueType  # 2
+"""A feed-forward network over the last tokens."""
+MODEL_KIND_RNN: ModelKind.ValueType  # 3
+"""An Elman network."""
+MODEL_KIND_LSTM: ModelKind.ValueType  # 4
+"""A network of long short-term memory."""
+MODEL_KIND_GRU: ModelKind.ValueType  # 5
+"""A network of gated recurrent units."""
 Global___ModelKind: _TypeAlias = ModelKind  # noqa: Y015
 
 class _ModelState:
@@ -74,6 +90,12 @@ class _TokenizerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tokeniz
     """Not known to this contract."""
     TOKENIZER_KIND_WORDS: _TokenizerKind.ValueType  # 1
     """Words between NUL, tab, line feed, carriage return and space."""
+    TOKENIZER_KIND_CHARACTERS: _TokenizerKind.ValueType  # 2
+    """Unicode code points, blanks among them."""
+    TOKENIZER_KIND_BYTES: _TokenizerKind.ValueType  # 3
+    """Bytes of UTF-8."""
+    TOKENIZER_KIND_SUBWORDS: _TokenizerKind.ValueType  # 4
+    """Pieces of words, learned from text."""
 
 class TokenizerKind(_TokenizerKind, metaclass=_TokenizerKindEnumTypeWrapper):
     """How a model splits text."""
@@ -82,6 +104,12 @@ TOKENIZER_KIND_UNSPECIFIED: TokenizerKind.ValueType  # 0
 """Not known to this contract."""
 TOKENIZER_KIND_WORDS: TokenizerKind.ValueType  # 1
 """Words between NUL, tab, line feed, carriage return and space."""
+TOKENIZER_KIND_CHARACTERS: TokenizerKind.ValueType  # 2
+"""Unicode code points, blanks among them."""
+TOKENIZER_KIND_BYTES: TokenizerKind.ValueType  # 3
+"""Bytes of UTF-8."""
+TOKENIZER_KIND_SUBWORDS: TokenizerKind.ValueType  # 4
+"""Pieces of words, learned from text."""
 Global___TokenizerKind: _TypeAlias = TokenizerKind  # noqa: Y015
 
 @_typing.final
@@ -188,6 +216,7 @@ class Model(_message.Message):
     TOKENIZER_FIELD_NUMBER: _builtins.int
     SCORING_CONTRACT_FIELD_NUMBER: _builtins.int
     NGRAM_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
     """What kind it is."""
     state: Global___ModelState.ValueType
@@ -195,7 +224,9 @@ class Model(_message.Message):
     vocabulary_size: _builtins.int
     """Number of tokens it has a probability for, `<s>` and `<unk>` included."""
     parameter_count: _builtins.int
-    """Number of stored parameters: for an n-gram model, probabilities and back-off weights."""
+    """Number of stored parameters: weights, or for an n-gram model probabilities and back-off
+    weights.
+    """
     memory_bytes: _builtins.int
     """Memory it takes, in bytes."""
     tokenizer: Global___TokenizerKind.ValueType
@@ -212,6 +243,10 @@ class Model(_message.Message):
     def ngram(self) -> Global___NgramDescription:
         """Set for n-gram models."""
 
+    @_builtins.property
+    def network(self) -> Global___NetworkDescription:
+        """Set for networks."""
+
     def __init__(
         self,
         *,
@@ -224,10 +259,11 @@ class Model(_message.Message):
         tokenizer: Global___TokenizerKind.ValueType = ...,
         scoring_contract: Global___ScoringContract | None = ...,
         ngram: Global___NgramDescription | None = ...,
+        network: Global___NetworkDescription | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,6 +298,61 @@ class NgramDescription(_message.Message):
 Global___NgramDescription: _TypeAlias = NgramDescription  # noqa: Y015
 
 @_typing.final
+class NetworkDescription(_message.Message):
+    """What a network is made of, and where it computes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDING_SIZE_FIELD_NUMBER: _builtins.int
+    HIDDEN_SIZES_FIELD_NUMBER: _builtins.int
+    PROJECTION_SIZE_FIELD_NUMBER: _builtins.int
+    TIED_FIELD_NUMBER: _builtins.int
+    CONTEXT_SIZE_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    embedding_size: _builtins.int
+    """Width of the embeddings."""
+    projection_size: _builtins.int
+    """Width of the linear layer before the output layer; absent if there is none."""
+    tied: _builtins.bool
+    """Whether the output layer's weights are those of the embedding."""
+    context_size: _builtins.int
+    """Number of tokens that a feed-forward network looks back; absent if the network remembers all."""
+    device: _builtins.str
+    """Where it computes, for example "cpu" or "cuda:0"."""
+    dtype: _builtins.str
+    """Type of the numbers it computes with, for example "float32"."""
+    @_builtins.property
+    def hidden_sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Units of each hidden layer, from the first."""
+
+    def __init__(
+        self,
+        *,
+        embedding_size: _builtins.int = ...,
+        hidden_sizes: _abc.Iterable[_builtins.int] | None = ...,
+        projection_size: _builtins.int | None = ...,
+        tied: _builtins.bool = ...,
+        context_size: _builtins.int | None = ...,
+        device: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_size", b"_context_size", "_projection_size", b"_projection_size", "context_size", b"context_size", "projection_size", b"projection_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_size", b"_context_size", "_projection_size", b"_projection_size", "context_size", b"context_size", "device", b"device", "dtype", b"dtype", "embedding_size", b"embedding_size", "hidden_sizes", b"hidden_sizes", "projection_size", b"projection_size", "tied", b"tied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__context_size: _TypeAlias = _typing.Literal["context_size"]  # noqa: Y015
+    _WhichOneofArgType__context_size: _TypeAlias = _typing.Literal["_context_size", b"_context_size"]  # noqa: Y015
+    _WhichOneofReturnType__projection_size: _TypeAlias = _typing.Literal["projection_size"]  # noqa: Y015
+    _WhichOneofArgType__projection_size: _TypeAlias = _typing.Literal["_projection_size", b"_projection_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_size) -> _WhichOneofReturnType__context_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__projection_size) -> _WhichOneofReturnType__projection_size | None: ...
+
+Global___NetworkDescription: _TypeAlias = NetworkDescription  # noqa: Y015
+
+@_typing.final
 class ScoringContract(_message.Message):
     """What a reader has to know to compare scores with another program's."""
 
@@ -277,13 +368,15 @@ class ScoringContract(_message.Message):
     eos_token: _builtins.str
     """Token scored after a text when eos is on."""
     unknown_token: _builtins.str
-    """Token that stands for words out of the vocabulary."""
+    """Token that stands for words out of the vocabulary; empty if the vocabulary has none."""
     has_unknown: _builtins.bool
     """Whether the model itself has a probability for the unknown token. If not,
     unknown_log_prob is a floor that the loader set.
     """
     unknown_log_prob: _builtins.float
-    """Unigram log-probability of the unknown token, in nats."""
+    """Log-probability of the unknown token, in nats: its unigram's, or for networks where a text
+    begins.
+    """
     def __init__(
         self,
         *,

@@ -81,8 +81,8 @@ def _dry_run(settings: Settings) -> None:
         served = load(source)
         scores = served.model.score(ScoreBatch(Texts.from_strings(["the quick brown fox"])))
         click.echo(
-            f"{source.name}: {served.model.description.kind}, order "
-            f"{served.model.description.order}, {len(served.model.vocabulary)} words; "
+            f"{source.name}: {served.model.description.kind}, "
+            f"{len(served.model.vocabulary)} tokens; "
             f"'the quick brown fox' has {scores.log_probs[0]:.4f} nats"
         )
 

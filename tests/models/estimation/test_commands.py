@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lmscore.models.language_model import NgramDescription
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.arpa import read_arpa
 from tests.models.estimation.trained import FIXTURES, SENTENCES, assert_same_entries
@@ -141,7 +142,9 @@ def test_an_order_longer_than_all_sentences_is_lowered(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert b"warning: no sentence has 20 tokens: the order is 5" in result.stderr
-    assert load_model(tmp_path / "model.ngram").description.order == 5
+    structure = load_model(tmp_path / "model.ngram").description.structure
+    assert isinstance(structure, NgramDescription)
+    assert structure.order == 5
 
 
 def test_little_memory_gives_the_same_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lmscore.models.errors import CapabilityError, ModelFormatError, TokenIdError
 from lmscore.models.kenlm.binary import KenlmBinary
 from lmscore.models.kenlm.model import KenlmModel
-from lmscore.models.language_model import ScoreBatch, Texts, TokenSequences
+from lmscore.models.language_model import NgramDescription, ScoreBatch, Texts, TokenSequences
 from lmscore.models.loading import load_model
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -32,8 +32,7 @@ def test_loading_recognizes_a_kenlm_binary(kind: str) -> None:
     model = load_model(FIXTURES / f"plain.{kind}.bin")
 
     assert isinstance(model, KenlmModel)
-    assert model.description.order == 4
-    assert model.description.ngram_counts == (30, 90, 132, 144)
+    assert model.description.structure == NgramDescription(4, (30, 90, 132, 144))
     assert model.description.vocabulary_size == len(model.vocabulary) == 30
     assert model.description.has_unknown
 

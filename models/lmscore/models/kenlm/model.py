@@ -19,6 +19,7 @@ from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
     ModelDescription,
+    NgramDescription,
     ScoreBatch,
     Texts,
     TokenizedTexts,
@@ -59,13 +60,13 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
         unknown = self._log10_probs_after(np.empty(0, np.uint32), np.array([UNK_ID], np.uint32))[0]
         return ModelDescription(
             kind="ngram",
+            tokenizer="words",
             vocabulary_size=len(self.vocabulary),
             parameter_count=2 * sum(counts[:-1]) + counts[-1],
             memory_bytes=self._binary.size,
-            order=self._order,
-            ngram_counts=counts,
             has_unknown=bool(unknown != _FLOOR_LOG10_PROB),
             unknown_log_prob=float(unknown) * LN10,
+            structure=NgramDescription(self._order, counts),
         )
 
     def initial_state(self, n: int, *, bos: bool = True) -> NDArray[np.uint32]:

@@ -11,6 +11,7 @@ from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
     ModelDescription,
+    NgramDescription,
     ScoreBatch,
     Texts,
     TokenizedTexts,
@@ -73,14 +74,14 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         unknown = int(field_of(vocabulary.unk_id + 1, LOG10_PROB))
         return ModelDescription(
             kind="ngram",
+            tokenizer="words",
             vocabulary_size=len(vocabulary),
             parameter_count=sum(self.ngram_counts) + sum(self.ngram_counts[:-1]),
             # values is the memory of slots once more
             memory_bytes=sum(array.nbytes for array in arrays) - entries.values.nbytes,
-            order=entries.order,
-            ngram_counts=self.ngram_counts,
             has_unknown=self.has_unknown,
             unknown_log_prob=-abs(float(entries.values[unknown])) * LN10,
+            structure=NgramDescription(entries.order, self.ngram_counts),
         )
 
     def initial_state(self, n: int, *, bos: bool = True) -> NDArray[np.uint32]:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from lmscore.models.vocabulary import BOS, EOS, UNK
+from typing import Any
+
+from lmscore.models.errors import CapabilityError
+from lmscore.models.language_model import NetworkDescription, NgramDescription
+from lmscore.models.vocabulary import BOS, EOS, UNK, Vocabulary
 from lmscore.server.convert.items import identity
 from lmscore.server.repository import LoadingModel, ServedModel
 from lmscore.v1 import model_service_pb2
 
-_KINDS = {"ngram": model_service_pb2.MODEL_KIND_NGRAM}
+_KINDS = {
+    "ngram": model_service_pb2.MODEL_KIND_NGRAM,
+    "feedforward": model_service_pb2.MODEL_KIND_FEEDFORWARD,
+    "rnn": model_service_pb2.MODEL_KIND_RNN,
+    "lstm": model_service_pb2.MODEL_KIND_LSTM,
+    "gru": model_service_pb2.MODEL_KIND_GRU,
+}
+_TOKENIZERS = {
+    "words": model_service_pb2.TOKENIZER_KIND_WORDS,
+    "characters": model_service_pb2.TOKENIZER_KIND_CHARACTERS,
+    "bytes": model_service_pb2.TOKENIZER_KIND_BYTES,
+    "subwords": model_service_pb2.TOKENIZER_KIND_SUBWORDS,
+}
 
 
 def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
@@ -16,7 +32,7 @@ def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
         return model_service_pb2.Model(
             identity=identity(entry), state=model_service_pb2.MODEL_STATE_LOADING
         )
-    description = entry.model.description
+    description, vocabulary = entry.model.description, entry.model.vocabulary
     return model_service_pb2.Model(
         identity=identity(entry),
         kind=_KINDS[description.kind],
@@ -24,15 +40,41 @@ def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
         vocabulary_size=description.vocabulary_size,
         parameter_count=description.parameter_count,
         memory_bytes=description.memory_bytes,
-        tokenizer=model_service_pb2.TOKENIZER_KIND_WORDS,
+        tokenizer=_TOKENIZERS[description.tokenizer],
         scoring_contract=model_service_pb2.ScoringContract(
-            bos_token=BOS,
-            eos_token=EOS,
-            unknown_token=UNK,
+            bos_token=_token(vocabulary, vocabulary.bos_id, BOS),
+            eos_token=_token(vocabulary, vocabulary.eos_id, EOS),
+            unknown_token=_token(vocabulary, vocabulary.unk_id, UNK),
             has_unknown=description.has_unknown,
             unknown_log_prob=description.unknown_log_prob,
         ),
-        ngram=model_service_pb2.NgramDescription(
-            order=description.order, counts=description.ngram_counts
-        ),
+        **_structure(description.structure),
     )
+
+
+def _token(vocabulary: Vocabulary, token_id: int, usual: str) -> str:
+    """The token's name: empty if there is no such token, the usual one if names are not known."""
+    if token_id < 0:
+        return ""
+    try:
+        return vocabulary.token(token_id)
+    except CapabilityError:
+        return usual
+
+
+def _structure(structure: NgramDescription | NetworkDescription) -> dict[str, Any]:
+    if isinstance(structure, NgramDescription):
+        ngram = model_service_pb2.NgramDescription(
+            order=structure.order, counts=structure.ngram_counts
+        )
+        return {"ngram": ngram}
+    network = model_service_pb2.NetworkDescription(
+        embedding_size=structure.embedding_size,
+        hidden_sizes=structure.hidden_sizes,
+        projection_size=structure.projection_size,
+        tied=structure.tied,
+        context_size=structure.context_size,
+        device=structure.device,
+        dtype=structure.dtype,
+    )
+    return {"network": network}
