@@ -48,7 +48,7 @@ class TokenizerSpec:
         for name, value in names.items():
             if not (isinstance(value, str) and value) and (name != "unk" or value is not None):
                 raise ModelFormatError(path, f"tokenizer {name} {value!r} is not a name")
-            if name in {"file", "codes_file"} and Path(value).name != value:
+            if name in {"file", "codes_file"} and Path(str(value)).name != value:
                 problem = f"tokenizer {name} {value!r} is not the name of a file in this folder"
                 raise ModelFormatError(path, problem)
         return cls(**values)
