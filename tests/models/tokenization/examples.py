@@ -167,12 +167,17 @@ def unigram() -> Tokenizer:
 
 
 @functools.cache
-def wordpiece() -> Tokenizer:
+def wordpiece_library() -> LibraryTokenizer:
     library = LibraryTokenizer(models.WordPiece(unk_token=_UNK))
     library.normalizer = normalizers.Lowercase()
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     library.decoder = decoders.WordPiece()
-    return huggingface(_trained(library, trainers.WordPieceTrainer(vocab_size=90, **_SPECIAL)))
+    return _trained(library, trainers.WordPieceTrainer(vocab_size=90, **_SPECIAL))
+
+
+@functools.cache
+def wordpiece() -> Tokenizer:
+    return huggingface(wordpiece_library())
 
 
 @functools.cache
