@@ -51,10 +51,11 @@ def expected_probs(log_probs: LogProbs, sampling: Sampling) -> NDArray[np.float6
         mass = np.cumsum(probs[order])
         probs[order[np.argmax(mass >= sampling.top_p * mass[-1]) + 1 :]] = 0
     probs[probs < sampling.min_p * probs.max()] = 0
-    return probs / probs.sum()
+    normalized: NDArray[np.float64] = probs / probs.sum()
+    return normalized
 
 
 def support(log_probs: LogProbs, sampling: Sampling, draws: int = 20_000) -> set[int]:
     """The tokens that are drawn from a row with evenly spread numbers."""
-    rows = np.repeat(log_probs[None, :], draws, axis=0)
+    rows: LogProbs = np.tile(log_probs, (draws, 1))
     return set(choose(rows, sampling, (np.arange(draws) + 0.5) / draws).tolist())
