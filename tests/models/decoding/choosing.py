@@ -55,7 +55,7 @@ def expected_probs(log_probs: LogProbs, sampling: Sampling) -> NDArray[np.float6
     return normalized
 
 
-def support(log_probs: LogProbs, sampling: Sampling, draws: int = 20_000) -> set[int]:
+def support(log_probs: NDArray[np.float64], sampling: Sampling, draws: int = 20_000) -> set[int]:
     """The tokens that are drawn from a row with evenly spread numbers."""
-    rows: LogProbs = np.tile(log_probs, (draws, 1))
+    rows = np.tile(log_probs, (draws, 1))
     return set(choose(rows, sampling, (np.arange(draws) + 0.5) / draws).tolist())

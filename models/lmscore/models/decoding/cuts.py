@@ -20,12 +20,13 @@ from lmscore.models.decoding.weights import (
     keep_from,
     sum_from,
 )
-from lmscore.models.ngram.compiled import i64, inline, kernel, u64
+from lmscore.models.ngram.compiled import float_bits, i64, inline, kernel, u64
 
 EVERY_ID: Any = np.uint64(1 << 62)
 """A last id that keeps all tokens on a threshold."""
 
-_FEW = 256  # candidates that are partitioned rather than narrowed down further
+_FEW = 2048  # candidates that are taken out of the row
+_VERY_FEW = 48  # candidates that are partitioned
 _PASSES = 16
 _TINY = 5e-324
 
@@ -83,18 +84,33 @@ def cut(scratch: Scratch, goal: float, by_count: bool) -> float:
     The goal is a sum of weights, or a number of tokens.
     """
     low, high, above = _bracket(scratch, goal, by_count)
-    count = 0
-    for block in range(u64(scratch.sums.size)):
-        if scratch.sums[block] >= low:
-            for token in range(block * BLOCK, (block + u64(1)) * BLOCK):
-                weight = scratch.weights[token]
-                scratch.candidates[count] = weight  # stays if it counts: no branch to guess wrong
-                count += i64((weight >= low) & (weight < high))
+    count = _take_between(scratch, low, high)
+    count, above = _narrow(scratch.candidates, count, low, high, above, goal, by_count)
     threshold, taken, present = _crossing(scratch.candidates, count, goal - above, by_count)
     last = EVERY_ID
     if taken < present:
         last = _id_of(scratch, threshold, taken)
     return keep_from(scratch, threshold, last)
+
+
+@inline
+def _take_between(scratch: Scratch, low: float, high: float) -> int:
+    """Make candidates of the weights from low to below high; returns how many they are.
+
+    The bits of numbers that are not negative are in their order, so one comparison suffices.
+    """
+    lowest = float_bits(low)
+    width = float_bits(high) - lowest
+    count = 0
+    for block in range(u64(scratch.sums.size)):
+        if scratch.sums[block] >= low:
+            begin = block * BLOCK
+            for j in range(BLOCK):
+                weight = scratch.weights[begin + j]
+                if float_bits(weight) - lowest < width:
+                    scratch.candidates[count] = weight
+                    count += 1
+    return count
 
 
 @kernel
@@ -108,7 +124,7 @@ def _bracket(
     The heaviest token weighs 1. Depth is -log(weight).
     """
     high, shallow, above = 2.0, -0.5, 0.0
-    low, deep = exp_of_negative(-1.0), 1.0
+    low, deep = exp_of_negative(-4.0), 4.0
     below = _measure(scratch, low, by_count)
     passes = 0
     while below < goal and deep < 700.0:
@@ -136,6 +152,51 @@ def _bracket(
         else:
             high, shallow, above = middle, depth, measure
     return low, high, above
+
+
+@kernel
+def _narrow(
+    values: NDArray[np.float64],
+    size: int,
+    low: float,
+    high: float,
+    above: float,
+    goal: float,
+    by_count: bool,
+) -> tuple[int, float]:
+    """Keep the values of a narrower bracket; how many they are, and what is above them now.
+
+    Halves are taken without a branch that depends on a value, which would be guessed wrong.
+    """
+    for _ in range(_PASSES):
+        middle = np.sqrt(low * high)
+        if size <= _VERY_FEW or not low < middle < high:
+            break
+        measure = _measure_of(values, size, middle, by_count)
+        upper = above + measure >= goal
+        kept = 0
+        for i in range(size):
+            value = values[i]
+            values[kept] = value
+            kept += i64((value >= middle) == upper)
+        size = kept
+        if upper:
+            low = middle
+        else:
+            high, above = middle, above + measure
+    return size, above
+
+
+@inline
+def _measure_of(values: NDArray[np.float64], size: int, threshold: float, by_count: bool) -> float:
+    even = odd = 0.0
+    for i in range(size // 2):
+        a, b = values[2 * i], values[2 * i + 1]
+        even += (1.0 if by_count else a) if a >= threshold else 0.0
+        odd += (1.0 if by_count else b) if b >= threshold else 0.0
+    if size % 2 and values[size - 1] >= threshold:
+        even += 1.0 if by_count else values[size - 1]
+    return even + odd
 
 
 @inline

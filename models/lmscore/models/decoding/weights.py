@@ -142,8 +142,10 @@ def weigh_from(
         begin = block * BLOCK
         for token in range(begin, min(begin + BLOCK, size)):
             log_prob = log_probs[row, token]
-            kept = log_prob > floor or (log_prob == floor and token <= last)
-            weights[token] = exp_of_negative((log_prob - peak) * sharpness) if kept else 0.0
+            if log_prob > floor or (log_prob == floor and token <= last):
+                weights[token] = exp_of_negative((log_prob - peak) * sharpness)
+            else:
+                weights[token] = 0.0
         scratch.sums[block] = block_sum(weights, begin)
         total += scratch.sums[block]
     return total
