@@ -182,6 +182,10 @@ class LanguageModel(ABC, Generic[State]):
     quick_bytes: ClassVar[int] = 0
     """A batch of no more than so many bytes of text is scored sooner than handed to a thread."""
 
+    exclusive: ClassVar[bool] = False
+    """Whether a batch takes the whole machine, so that one after the other is faster than several
+    at a time, and one large batch faster than many small ones."""
+
     @property
     @abstractmethod
     def vocabulary(self) -> Vocabulary:
@@ -222,7 +226,8 @@ class LanguageModel(ABC, Generic[State]):
     def next_log_probs(self, states: State) -> NDArray[np.float64]:
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
-        exp of a row sums to one; ``<s>`` is never an event, so its column is -inf.
+        exp of a row sums to one; ``<s>`` is never an event, so its column is -inf, unless one
+        token stands for it and ``</s>``.
         """
 
     @abstractmethod
