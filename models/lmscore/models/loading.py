@@ -89,7 +89,9 @@ def _warm_up(path: Path, model: LanguageModel[Any]) -> None:
         scores = model.score(ScoreBatch(Texts.from_strings(texts), per_token=per_token))
         if np.isnan(scores.log_probs).any():
             problem = f'the score of "{texts[-1]}" is no number (NaN): its numbers are damaged'
-            raise ModelFormatError(path, f"{problem}, or too large for the precision it computes in")
+            raise ModelFormatError(
+                path, f"{problem}, or too large for the precision it computes in"
+            )
     with suppress(CapabilityError):  # some models can only score
         model.next_log_probs(model.initial_state(1))
 
