@@ -335,12 +335,11 @@ async def test_answers_up_to_the_limit_are_given_and_larger_ones_refused_before_
     async with serving(model, max_message_bytes=4096) as connection:
         for fields in ({"detail": wire.SCORE_DETAIL_TOKENS}, {"words": True}):
             assert await score(connection, *fits, **fields)
-            request = wire.ScoreRequest(model=NAMED, texts=over, **fields)  # type: ignore[arg-type]
+            request = wire.ScoreRequest(model=NAMED, texts=over, **fields)
             assert (await failure(connection.stub.Score, request)).fields == ["detail"]
-        request = wire.TokenizeRequest(model=NAMED, texts=fits)
-        assert await connection.stub.Tokenize(request)
-        request = wire.TokenizeRequest(model=NAMED, texts=over)
-        assert (await failure(connection.stub.Tokenize, request)).fields == ["texts"]
+        assert await connection.stub.Tokenize(wire.TokenizeRequest(model=NAMED, texts=fits))
+        split = wire.TokenizeRequest(model=NAMED, texts=over)
+        assert (await failure(connection.stub.Tokenize, split)).fields == ["texts"]
 
 
 async def test_a_small_vocabulary_bounds_what_can_be_told() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmscore.models.compression import open_model_file
 from lmscore.models.errors import CapabilityError, ModelFormatError, ModelNotFoundError
@@ -85,15 +86,20 @@ def _warm_up(path: Path, model: LanguageModel[Any]) -> None:
     words = GOLDEN_SENTENCE.split()
     rotations = [i % len(words) for i in range(_WARM_UP_TEXTS)]
     sentences = [" ".join(words[i:] + words[:i]) for i in rotations]
-    for texts, per_token in ((["", GOLDEN_SENTENCE], True), (sentences, False)):
-        scores = model.score(ScoreBatch(Texts.from_strings(texts), per_token=per_token))
-        if np.isnan(scores.log_probs).any():
-            problem = f'the score of "{texts[-1]}" is no number (NaN): its numbers are damaged'
-            raise ModelFormatError(
-                path, f"{problem}, or too large for the precision it computes in"
-            )
+    golden = Texts.from_strings(["", GOLDEN_SENTENCE])
+    _check_numbers(path, model.score(ScoreBatch(golden, per_token=True)).log_probs)
+    _check_numbers(path, model.score(ScoreBatch(Texts.from_strings(sentences))).log_probs)
     with suppress(CapabilityError):  # some models can only score
-        model.next_log_probs(model.initial_state(1))
+        _check_numbers(path, model.next_log_probs(model.read(golden)))
+
+
+def _check_numbers(path: Path, log_probs: NDArray[np.floating[Any]]) -> None:
+    if np.isnan(log_probs).any():
+        raise ModelFormatError(
+            path,
+            f'what it gives "{GOLDEN_SENTENCE}" is no number (NaN): its weights are damaged, '
+            "or too large for the precision in use",
+        )
 
 
 def _load_network(folder: Path, placement: Placement) -> LanguageModel[Any]:
