@@ -37,7 +37,7 @@ def events_of_sequences(sequences: TokenSequences, vocabulary: Vocabulary, *, eo
 def checked_ids(sequences: TokenSequences, vocabulary: Vocabulary) -> NDArray[np.uint32]:
     """The ids of token sequences; raises TokenIdError for one that is not an event."""
     bad = (sequences.ids < 0) | (sequences.ids >= len(vocabulary))
-    if vocabulary.bos_id != vocabulary.eos_id:  # else it is an event
+    if vocabulary.bos_id != vocabulary.eos_id:  # else it is the event that ends a text
         bad |= sequences.ids == vocabulary.bos_id
     if not bad.any():
         return sequences.ids.astype(np.uint32)
@@ -46,7 +46,7 @@ def checked_ids(sequences: TokenSequences, vocabulary: Vocabulary) -> NDArray[np
     token_id = int(sequences.ids[at])
     problem = (
         f"{token_id} is <s>, which is never an event"
-        if token_id == vocabulary.bos_id != vocabulary.eos_id
+        if token_id == vocabulary.bos_id
         else f"{token_id} is not an id of this vocabulary, 0 to {len(vocabulary) - 1}"
     )
     raise TokenIdError(sequence, at - int(sequences.offsets[sequence]), problem)

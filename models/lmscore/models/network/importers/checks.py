@@ -1,0 +1,129 @@
+"""Whether a checkpoint folder, read again, is a language model, and of its vocabulary's texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lmscore.models.errors import ModelFormatError
+from lmscore.models.estimation.corpus import read_blocks
+from lmscore.models.language_model import Texts
+from lmscore.models.network.checkpoint import Checkpoint, read_checkpoint
+from lmscore.models.network.module import NetworkModule
+from lmscore.models.tokenization.tokenizer import NO_ID
+
+_PROBED = 8  # tokens
+_LIKELIEST = 5
+_TOLERANCE = 1e-3
+_SAMPLE_TOKENS = 5000
+_AT_ONCE = 256  # tokens of a sample computed together
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a network says at the beginning of a text."""
+
+    largest_deviation: float  # of a sum of probabilities from 1
+    likeliest: list[tuple[str, float]]  # first tokens with their probabilities
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFit:
+    """How well a network predicts some text."""
+
+    tokens: int  # events, ends of lines among them
+    unknown: int
+    perplexity: float  # of the events that are known
+    uniform_perplexity: float  # of a model for which all tokens are equally likely
+
+
+class CheckedNetwork:
+    """A network as it was read again from its folder, in float32 or wider.
+
+    Raises what read_checkpoint raises.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._checkpoint = read_checkpoint(folder)
+        self._module = _module(self._checkpoint)
+
+    @torch.inference_mode()
+    def probe(self) -> Probe:
+        """Run a few tokens of the whole vocabulary; ModelFormatError if they do not add up."""
+        vocabulary = self._checkpoint.tokenizer.vocabulary
+        size = len(vocabulary)
+        spread = range(0, size, max(size // _PROBED, 1))
+        token_ids = torch.tensor([[vocabulary.bos_id, *list(spread)[:_PROBED]]])
+        log_probs = self._log_probs(token_ids, self._module.initial_state(1))[0][0]
+        if not bool(torch.isfinite(log_probs).all()):
+            raise ModelFormatError(
+                self._folder, "the network gives probabilities that are no numbers"
+            )
+        deviation = float((log_probs.exp().sum(-1) - 1).abs().max())
+        if deviation > _TOLERANCE:
+            problem = f"the probabilities of the network add up to 1 ± {deviation:.2g}"
+            raise ModelFormatError(self._folder, problem)
+        best = log_probs[0].exp().topk(min(_LIKELIEST, size))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return Probe(deviation, [(vocabulary.token(i), p) for i, p in pairs])
+
+    @torch.inference_mode()
+    def fit(self, sample: Path) -> SampleFit:
+        """How well the network predicts the first lines of a file; raises CorpusError."""
+        vocabulary = self._checkpoint.tokenizer.vocabulary
+        events = unknown = 0
+        log_prob = 0.0
+        for ids, oov in self._lines(sample):
+            line_log_probs = self._line_log_probs([vocabulary.bos_id, *ids, vocabulary.eos_id])
+            log_prob += float(line_log_probs[~torch.tensor([*oov, False])].sum())
+            events += len(ids) + 1
+            unknown += sum(oov)
+            if events >= _SAMPLE_TOKENS:
+                break
+        known = events - unknown
+        perplexity = math.exp(min(-log_prob / known, 700)) if known else math.nan
+        return SampleFit(events, unknown, perplexity, float(len(vocabulary)))
+
+    def _lines(self, sample: Path) -> Iterator[tuple[list[int], list[bool]]]:
+        """Ids of each line's tokens, and which of them are unknown."""
+        tokenizer = self._checkpoint.tokenizer
+        for block in read_blocks(sample):
+            for line in block.segmented(None).decode().split("\n"):
+                if words := line.strip("\r "):
+                    found = tokenizer.encode(Texts.from_strings([words]))
+                    # An id must be read even where a vocabulary has none for unknown words.
+                    ids = [0 if i == NO_ID else i for i in found.token_ids.tolist()]
+                    yield ids, found.oov.tolist()
+
+    def _line_log_probs(self, ids: list[int]) -> Tensor:
+        state = self._module.initial_state(1)
+        parts = []
+        for begin in range(0, len(ids) - 1, _AT_ONCE):
+            token_ids = torch.tensor([ids[begin : begin + _AT_ONCE + 1]])
+            log_probs, state = self._log_probs(token_ids[:, :-1], state)
+            parts.append(log_probs.gather(-1, token_ids[:, 1:, None])[0, :, 0])
+        return torch.cat(parts)
+
+    def _log_probs(
+        self, token_ids: Tensor, state: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        logits, state = self._module(token_ids, state)
+        return logits.double().log_softmax(-1), state
+
+
+def _module(checkpoint: Checkpoint) -> NetworkModule:
+    tensors = dict(checkpoint.tensors)
+    if checkpoint.config.tied:
+        tensors["output.weight"] = tensors["embedding.weight"]
+    widest = max((tensor.dtype for tensor in tensors.values()), key=lambda dtype: dtype.itemsize)
+    dtype = widest if widest.itemsize > 4 else torch.float32
+    with torch.device("meta"):
+        module = NetworkModule(checkpoint.config)
+    module.load_state_dict({k: tensor.to(dtype) for k, tensor in tensors.items()}, assign=True)
+    return module.eval()
