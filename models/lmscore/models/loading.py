@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmscore.models.compression import open_model_file
 from lmscore.models.errors import CapabilityError, ModelFormatError, ModelNotFoundError
 from lmscore.models.kenlm.header import MAGIC as KENLM_MAGIC
 from lmscore.models.kenlm.model import KenlmModel
-from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
+from lmscore.models.language_model import LanguageModel, NetworkDescription, ScoreBatch, Texts
 from lmscore.models.network.placement import Placement
 from lmscore.models.ngram.arpa import first_of_each, read_arpa
 from lmscore.models.ngram.build import DuplicateEntryError
@@ -33,6 +32,8 @@ GOLDEN_SENTENCE = "the quick brown fox jumps over the lazy dog"
 
 _LONGEST_MAGIC = 64
 _WARM_UP_TEXTS = 64
+_ROUNDING = 0.05  # of a sum of probabilities, in bfloat16 and over a large vocabulary
+_MOST = 10.0  # nats; a log-probability above it is as wrong as one that overflows
 
 
 def load_model(
@@ -87,19 +88,26 @@ def _warm_up(path: Path, model: LanguageModel[Any]) -> None:
     rotations = [i % len(words) for i in range(_WARM_UP_TEXTS)]
     sentences = [" ".join(words[i:] + words[:i]) for i in rotations]
     golden = Texts.from_strings(["", GOLDEN_SENTENCE])
-    _check_numbers(path, model.score(ScoreBatch(golden, per_token=True)).log_probs)
-    _check_numbers(path, model.score(ScoreBatch(Texts.from_strings(sentences))).log_probs)
+    scores = [
+        model.score(ScoreBatch(golden, per_token=True)).log_probs,
+        model.score(ScoreBatch(Texts.from_strings(sentences))).log_probs,
+    ]
+    if any(np.isnan(log_probs).any() for log_probs in scores):
+        raise ModelFormatError(path, _not_numbers("a score that is no number (NaN)"))
     with suppress(CapabilityError):  # some models can only score
-        _check_numbers(path, model.next_log_probs(model.read(golden)))
+        log_probs = model.next_log_probs(model.read(golden)).astype(np.float64)
+        totals = np.exp(np.minimum(log_probs, _MOST)).sum(1)
+        # An n-gram model's file says what it likes; a network's softmax is always a distribution.
+        is_network = isinstance(model.description.structure, NetworkDescription)
+        if is_network and not np.allclose(totals, 1, atol=_ROUNDING):
+            raise ModelFormatError(path, _not_numbers(f"probabilities that sum to {totals[0]:.6g}"))
 
 
-def _check_numbers(path: Path, log_probs: NDArray[np.floating[Any]]) -> None:
-    if np.isnan(log_probs).any():
-        raise ModelFormatError(
-            path,
-            f'what it gives "{GOLDEN_SENTENCE}" is no number (NaN): its weights are damaged, '
-            "or too large for the precision in use",
-        )
+def _not_numbers(what: str) -> str:
+    return (
+        f'it gives "{GOLDEN_SENTENCE}" {what}: its weights are damaged, or too large for the '
+        "precision that it computes in"
+    )
 
 
 def _load_network(folder: Path, placement: Placement) -> LanguageModel[Any]:

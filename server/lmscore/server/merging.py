@@ -25,19 +25,16 @@ class MergeKey:
     """What batches have to have in common to be scored as one."""
 
     model: int  # its id(), which no other has as long as work for it waits
-    context: bytes | None
     bos: bool
     eos: bool
     per_token: bool
 
 
 def merge_key(model: LanguageModel[Any], batch: ScoreBatch) -> MergeKey | None:
-    """The key of a batch of texts with at most one context; others are scored alone."""
-    contexts = batch.contexts
-    if not isinstance(batch.items, Texts) or (contexts is not None and len(contexts) > 1):
+    """The key of a batch of texts; token sequences are scored alone."""
+    if not isinstance(batch.items, Texts):
         return None
-    context = contexts.data.tobytes() if contexts is not None else None
-    return MergeKey(id(model), context, batch.bos, batch.eos, batch.per_token)
+    return MergeKey(id(model), batch.bos, batch.eos, batch.per_token)
 
 
 def size_of(batch: ScoreBatch) -> int:
@@ -48,15 +45,27 @@ def size_of(batch: ScoreBatch) -> int:
 
 def joined(batches: Sequence[ScoreBatch]) -> ScoreBatch:
     """Batches of texts of one key as one."""
-    parts = [batch.items for batch in batches if isinstance(batch.items, Texts)]
-    data = np.concatenate([part.data for part in parts])
-    return replace(batches[0], items=Texts(data, _chained([part.offsets for part in parts])))
+    items = _chained([batch.items for batch in batches if isinstance(batch.items, Texts)])
+    if all(batch.contexts is None for batch in batches):
+        return replace(batches[0], items=items)
+    contexts = _chained([_context_of_each(batch) for batch in batches])
+    return replace(batches[0], items=items, contexts=contexts)
 
 
-def _chained(offsets: Sequence[np.ndarray[Any, np.dtype[np.int64]]]) -> Any:
-    """The offsets of arrays that are put one after the other."""
-    lengths = [np.diff(each) for each in offsets]
-    return np.concatenate(([0], np.cumsum(np.concatenate(lengths))))
+def _context_of_each(batch: ScoreBatch) -> Texts:
+    """The contexts of a batch, one for each item; nothing to read is the empty text."""
+    count, contexts = len(batch.items), batch.contexts
+    if contexts is None:
+        return Texts(np.empty(0, np.uint8), np.zeros(count + 1, np.int64))
+    if len(contexts) == count:
+        return contexts
+    return Texts(np.tile(contexts.data, count), np.arange(count + 1) * len(contexts.data))
+
+
+def _chained(texts: Sequence[Texts]) -> Texts:
+    lengths = np.concatenate([np.diff(each.offsets) for each in texts])
+    data = np.concatenate([each.data for each in texts])
+    return Texts(data, np.concatenate(([0], np.cumsum(lengths))))
 
 
 def split(scores: BatchScores, counts: Sequence[int]) -> list[BatchScores]:

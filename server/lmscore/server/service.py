@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
-from lmscore.models.language_model import LanguageModel
+from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.server.convert import models, predict, rescore, score, tokenize
 from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
@@ -76,7 +76,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         served = self._repository.find(*selector(request.model))
         # A request may have millions of numbers: nothing is done to them on the event loop.
         work = await self._scheduler.run(rescore.rescore_work, request, self._limits)
-        scores = [await self._scheduler.score(served.model, part.batch) for part in work.parts]
+        scores = await self._scores(served.model, [part.batch for part in work.parts])
         return await self._scheduler.run(rescore.rescore_response, served, request, work, scores)
 
     async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
@@ -117,6 +117,14 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         if scores.tokens is None:
             return score.score_response(served, work, scores, None)
         return await self._scheduler.run(score.score_response, served, work, scores, details)
+
+    async def _scores(
+        self, model: LanguageModel[Any], batches: list[ScoreBatch]
+    ) -> list[BatchScores]:
+        if not model.exclusive:
+            return [await self._scheduler.score(model, batch) for batch in batches]
+        # Batches that wait together are scored together.
+        return await asyncio.gather(*(self._scheduler.score(model, batch) for batch in batches))
 
     async def _prepared(
         self, model: LanguageModel[Any], work: Callable[..., Work], *args: object
