@@ -64,7 +64,7 @@ peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev,plot]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
 	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run
 	@touch $@

@@ -9,6 +9,7 @@ alone, never on the rest of the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -203,6 +204,10 @@ class LanguageModel(ABC, Generic[State]):
     @abstractmethod
     def gather(self, states: State, indices: NDArray[np.int64]) -> State:
         """The states at some indices, which may repeat: (indices,)."""
+
+    @abstractmethod
+    def concatenate(self, parts: Sequence[State]) -> State:
+        """The states of several batches, at least one, in one: (sum of the parts' sizes,)."""
 
     @abstractmethod
     def read(self, texts: Texts, *, bos: bool = True) -> State:
