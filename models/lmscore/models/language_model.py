@@ -183,6 +183,10 @@ class LanguageModel(ABC, Generic[State]):
     quick_bytes: ClassVar[int] = 0
     """A batch of no more than so many bytes of text is scored sooner than handed to a thread."""
 
+    exclusive: ClassVar[bool] = False
+    """Whether a batch takes the whole machine, so that one after the other is faster than several
+    at a time, and one large batch faster than many small ones."""
+
     @property
     @abstractmethod
     def vocabulary(self) -> Vocabulary:

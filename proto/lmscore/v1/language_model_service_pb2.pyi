@@ -122,6 +122,7 @@ class ScoreRequest(_message.Message):
     BOS_FIELD_NUMBER: _builtins.int
     EOS_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """A text before every one of the texts that conditions and is not scored."""
     detail: Global___ScoreDetail.ValueType
@@ -132,6 +133,8 @@ class ScoreRequest(_message.Message):
     """Whether `</s>` is scored at the end of the text. Default true."""
     alternatives: _builtins.int
     """Number of likeliest tokens to tell in the place of each token, in FULL detail. Default 5."""
+    words: _builtins.bool
+    """Whether to tell the score of each word as well, whatever the model's tokens are. Needs texts."""
     @_builtins.property
     def model(self) -> _common_pb2.ModelSelector:
         """The model to score with."""
@@ -155,10 +158,11 @@ class ScoreRequest(_message.Message):
         bos: _builtins.bool | None = ...,
         eos: _builtins.bool | None = ...,
         alternatives: _builtins.int | None = ...,
+        words: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "eos", b"eos", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "context", b"context", "detail", b"detail", "eos", b"eos", "model", b"model", "texts", b"texts", "token_sequences", b"token_sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "context", b"context", "detail", b"detail", "eos", b"eos", "model", b"model", "texts", b"texts", "token_sequences", b"token_sequences", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alternatives: _TypeAlias = _typing.Literal["alternatives"]  # noqa: Y015
     _WhichOneofArgType__alternatives: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives"]  # noqa: Y015
@@ -219,6 +223,7 @@ class TextScore(_message.Message):
     OOV_COUNT_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     log_prob: _builtins.float
     """Sum of the events' log-probabilities, in nats; -inf if one is impossible."""
     log_prob_excluding_oov: _builtins.float
@@ -239,6 +244,10 @@ class TextScore(_message.Message):
     def error(self) -> _common_pb2.ItemError:
         """Why there is no score. If set, nothing else of this message is."""
 
+    @_builtins.property
+    def words(self) -> Global___WordScores:
+        """Per word, if asked for."""
+
     def __init__(
         self,
         *,
@@ -250,10 +259,11 @@ class TextScore(_message.Message):
         oov_count: _builtins.int = ...,
         tokens: Global___TokenScores | None = ...,
         error: _common_pb2.ItemError | None = ...,
+        words: Global___WordScores | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "tokens", b"tokens", "words", b"words"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log_prob", b"log_prob", "log_prob_excluding_oov", b"log_prob_excluding_oov", "oov_count", b"oov_count", "perplexity", b"perplexity", "perplexity_excluding_oov", b"perplexity_excluding_oov", "token_count", b"token_count", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log_prob", b"log_prob", "log_prob_excluding_oov", b"log_prob_excluding_oov", "oov_count", b"oov_count", "perplexity", b"perplexity", "perplexity_excluding_oov", b"perplexity_excluding_oov", "token_count", b"token_count", "tokens", b"tokens", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -277,11 +287,15 @@ class TokenScores(_message.Message):
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The text of each token; `</s>` for the end."""
+        """The text of each token, with bytes that are no whole character written like `<0xC3>`; the
+        vocabulary's name of the end and of a token that covers nothing of the text.
+        """
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The token's id in the model's vocabulary."""
+        """The token's id in the model's vocabulary; 4294967295 for an unknown token where the vocabulary
+        has none for those.
+        """
 
     @_builtins.property
     def begin_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -341,6 +355,68 @@ class TokenScores(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenScores: _TypeAlias = TokenScores  # noqa: Y015
+
+@_typing.final
+class WordScores(_message.Message):
+    """Per-word figures in parallel arrays, in the order of the text.
+
+    Words stand between the characters NUL, tab, line feed, carriage return and space. A token belongs
+    to the last word that begins in it, or else to the one that it is part of; one of separators alone
+    to the word that follows, or to the last one if none does. So the words of a text add up to its
+    log_prob.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    BEGIN_BYTES_FIELD_NUMBER: _builtins.int
+    END_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_PROBS_FIELD_NUMBER: _builtins.int
+    OOV_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The text of each word; `</s>` for the end, which stands here if it was scored. A text of
+        separators alone is one word.
+        """
+
+    @_builtins.property
+    def begin_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the word begins, in UTF-8 bytes of the given text."""
+
+    @_builtins.property
+    def end_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the word ends (exclusive), in UTF-8 bytes of the given text."""
+
+    @_builtins.property
+    def log_probs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Sum of the log-probabilities of the word's tokens, in nats."""
+
+    @_builtins.property
+    def oov(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """Whether one of its tokens is out of vocabulary."""
+
+    @_builtins.property
+    def token_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of its tokens; 0 for a word that the model's tokenizer leaves out."""
+
+    def __init__(
+        self,
+        *,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        begin_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        end_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        log_probs: _abc.Iterable[_builtins.float] | None = ...,
+        oov: _abc.Iterable[_builtins.bool] | None = ...,
+        token_counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_bytes", b"begin_bytes", "end_bytes", b"end_bytes", "log_probs", b"log_probs", "oov", b"oov", "token_counts", b"token_counts", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WordScores: _TypeAlias = WordScores  # noqa: Y015
 
 @_typing.final
 class LikelyTokens(_message.Message):
@@ -914,11 +990,11 @@ class TokenizedText(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The text of each token."""
+        """The text of each token, as in TokenScores."""
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The token's id in the model's vocabulary."""
+        """The token's id in the model's vocabulary, as in TokenScores."""
 
     @_builtins.property
     def begin_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -43,6 +43,8 @@ class NetworkModel(LanguageModel[State]):
     In float32, a text's score differs by no more than 1e-4 nats with what else is in its batch.
     """
 
+    exclusive = True
+
     def __init__(self, checkpoint: Checkpoint, placement: Placement) -> None:
         """Place a network; raises CapabilityError if the machine lacks what was asked for."""
         device = placement.torch_device()

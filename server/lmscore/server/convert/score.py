@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from lmscore.models.distribution import EventDetails
 from lmscore.models.language_model import (
     BatchScores,
+    LanguageModel,
     ScoreBatch,
     Texts,
     TokenArrays,
     TokenSequences,
 )
+from lmscore.models.tokenization.word_spans import WordScores, word_scores
 from lmscore.models.vocabulary import BOS, EOS, Vocabulary
 from lmscore.server.convert.items import (
     BYTES_OF_TOKEN,
@@ -28,10 +31,14 @@ from lmscore.server.convert.items import (
     identity,
     item_error,
     likely_tokens,
+    name_empty,
+    special_name,
     surfaces,
     text_items,
+    token_count,
     token_texts,
     too_long_error,
+    wire_ids,
 )
 from lmscore.server.errors import InvalidFieldError, ServiceError, TextTooLongError
 from lmscore.server.repository import ServedModel
@@ -47,10 +54,12 @@ class ScoreWork:
     batch: ScoreBatch
     strings: Sequence[str] | None  # the texts of the batch; None for token sequences
     errors: ItemErrors
+    tokens: bool  # whether to tell what each token has
+    words: bool  # whether to tell what each word has
     alternatives: int | None  # how many in the place of each event; None: not in full detail
 
 
-def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabulary) -> ScoreWork:
+def score_work(request: wire.ScoreRequest, limits: Limits, model: LanguageModel[Any]) -> ScoreWork:
     """Check a request; InvalidFieldError for what concerns it as a whole."""
     if request.texts and request.token_sequences:
         raise InvalidFieldError("token_sequences", "give texts or token_sequences, not both")
@@ -63,46 +72,60 @@ def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabular
     )
     if request.detail not in wire.ScoreDetail.values():
         raise InvalidFieldError("detail", f"{request.detail} is not a ScoreDetail")
+    if request.words and not request.texts:
+        raise InvalidFieldError("words", "token sequences have no words; give texts")
     items: Texts | TokenSequences
     if request.texts:
         items, strings, errors = text_items("texts", request.texts, limits)
     else:
         strings = None
-        items, errors = _token_items(request.token_sequences, limits, vocabulary)
+        items, errors = _token_items(request.token_sequences, limits, model.vocabulary)
+    tokens = request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL}
     batch = ScoreBatch(
         items,
         contexts=_shared_context(request.context, limits),
         bos=request.bos if request.HasField("bos") else True,
         eos=request.eos if request.HasField("eos") else True,
-        per_token=request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL},
+        per_token=tokens or request.words,
     )
+    alternatives = _alternatives(request, limits)
     if batch.per_token:
-        _check_reply(request, batch, limits)
-    return ScoreWork(batch, strings, errors, _alternatives(request, batch, limits))
+        _check_reply(batch, limits, model, alternatives, words=request.words)
+    return ScoreWork(batch, strings, errors, tokens, request.words, alternatives)
 
 
-def _check_reply(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> None:
-    alternatives = 0
-    if request.detail == wire.SCORE_DETAIL_FULL:
-        alternatives = request.alternatives or DEFAULT_ALTERNATIVES
-    bytes_each = BYTES_OF_TOKEN * (1 + alternatives)
-    size = _event_count(batch) * bytes_each + int(batch.items.offsets[-1])
-    check_reply_size("detail", size, limits)
-
-
-def _event_count(batch: ScoreBatch) -> int:
-    """Number of events of texts of words."""
-    items = batch.items
-    tokens = items.word_counts().sum() if isinstance(items, Texts) else items.offsets[-1]
-    return int(tokens) + len(items) * batch.eos
-
-
-def _alternatives(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> int | None:
+def _alternatives(request: wire.ScoreRequest, limits: Limits) -> int | None:
     if request.detail != wire.SCORE_DETAIL_FULL:
         return None
-    check_distributions("detail", _event_count(batch), limits)
     count = request.alternatives if request.HasField("alternatives") else DEFAULT_ALTERNATIVES
     return check_alternatives("alternatives", count, limits)
+
+
+def _check_reply(
+    batch: ScoreBatch,
+    limits: Limits,
+    model: LanguageModel[Any],
+    alternatives: int | None,
+    *,
+    words: bool,
+) -> None:
+    """Raise InvalidFieldError if there are too many events to be told of, before they are scored.
+
+    A word counts as one more.
+    """
+    told = min(alternatives or 0, len(model.vocabulary))
+    bytes_each = BYTES_OF_TOKEN * (1 + told + words)
+    enough = limits.max_reply_bytes // (bytes_each + 1)
+    if alternatives is not None:
+        enough = min(enough, limits.max_distributions)
+    items, ends = batch.items, len(batch.items) * batch.eos
+    tokens = len(items.ids) if isinstance(items, TokenSequences) else 0
+    if isinstance(items, Texts):
+        tokens = token_count(model, items, enough - ends)
+    if alternatives is not None:
+        check_distributions("detail", tokens + ends, limits)
+    size = (tokens + ends) * bytes_each + int(items.offsets[-1]) * (1 + words)
+    check_reply_size("detail", size, limits)
 
 
 def _token_items(
@@ -126,12 +149,13 @@ def _token_problem(
     if len(ids) > limits.max_text_bytes:
         size = f"{len(ids)} tokens are over the limit of {limits.max_text_bytes}"
         return TextTooLongError(f"token_sequences[{i}]", size)
-    bad = np.flatnonzero((ids >= len(vocabulary)) | (ids == vocabulary.bos_id))
+    bos_id = vocabulary.bos_id if vocabulary.bos_id != vocabulary.eos_id else -1  # else an event
+    bad = np.flatnonzero((ids >= len(vocabulary)) | (ids == bos_id))
     if not bad.size:
         return None
     position, token_id = int(bad[0]), int(ids[bad[0]])
     path = f"token_sequences[{i}].ids[{position}]"
-    if token_id == vocabulary.bos_id:
+    if token_id == bos_id:
         return InvalidFieldError(path, f"{token_id} is {BOS}, which is never an event")
     return InvalidFieldError(path, f"{token_id} is outside the vocabulary of {len(vocabulary)}")
 
@@ -154,10 +178,13 @@ def score_response(
         response.MergeFromString(encode_scores(scores))
         return response
     scored = wire.ScoreResponse.FromString(encode_scores(scores)).scores
-    if scores.tokens is not None:
-        _fill_tokens(scored, scores.tokens, work.strings, model.model.vocabulary)
+    vocabulary = model.model.vocabulary
+    if scores.tokens is not None and work.tokens:
+        _fill_tokens(scored, scores.tokens, work, vocabulary)
         if details is not None:
-            _fill_details(scored, scores.tokens, details, model.model.vocabulary)
+            _fill_details(scored, scores.tokens, details, vocabulary)
+    if scores.tokens is not None and work.words:
+        _fill_words(scored, scores.tokens, work, vocabulary)
     places = iter(scored)
     for i in range(len(scored) + len(work.errors)):
         if i in work.errors:
@@ -214,12 +241,13 @@ def encode_scores(scores: BatchScores) -> bytes:
 def _fill_tokens(
     scored: Sequence[wire.TextScore],
     tokens: TokenArrays,
-    strings: Sequence[str] | None,
+    work: ScoreWork,
     vocabulary: Vocabulary,
 ) -> None:
+    strings, end = work.strings, special_name(vocabulary, vocabulary.eos_id, EOS)
     for i, message in enumerate(scored):
         events = slice(tokens.offsets[i], tokens.offsets[i + 1])
-        ids = tokens.token_ids[events].tolist()
+        ids = wire_ids(tokens.token_ids[events])
         filled = message.tokens
         filled.token_ids.extend(ids)
         filled.log_probs.extend(tokens.log_probs[events].tolist())
@@ -233,9 +261,11 @@ def _fill_tokens(
         ends = tokens.end_bytes[events].tolist()
         filled.begin_bytes.extend(begins)
         filled.end_bytes.extend(ends)
-        filled.tokens.extend(surfaces(strings[i], begins, ends))
-        if ids and begins[-1] == ends[-1]:
-            filled.tokens[-1] = EOS  # it covers no bytes
+        texts = surfaces(strings[i], begins, ends)
+        if work.batch.eos:
+            texts[-1] = end
+        name_empty(texts, ids, vocabulary)
+        filled.tokens.extend(texts)
 
 
 def _fill_details(
@@ -252,3 +282,33 @@ def _fill_details(
         filled.alternatives.extend(
             likely_tokens(details.distributions, event, vocabulary) for event in range(begin, end)
         )
+
+
+def _fill_words(
+    scored: Sequence[wire.TextScore], tokens: TokenArrays, work: ScoreWork, vocabulary: Vocabulary
+) -> None:
+    if work.strings is None or not isinstance(work.batch.items, Texts):
+        return
+    eos = work.batch.eos
+    words = word_scores(work.batch.items, tokens, eos=eos)
+    end = special_name(vocabulary, vocabulary.eos_id, EOS)
+    for i, message in enumerate(scored):
+        of_text = slice(words.offsets[i], words.offsets[i + 1])
+        begins, ends = words.begin_bytes[of_text].tolist(), words.end_bytes[of_text].tolist()
+        texts = surfaces(work.strings[i], begins, ends)
+        if eos:
+            texts[-1] = end
+        message.words.CopyFrom(_words_message(words, of_text, texts, begins, ends))
+
+
+def _words_message(
+    words: WordScores, of_text: slice, texts: list[str], begins: list[int], ends: list[int]
+) -> wire.WordScores:
+    return wire.WordScores(
+        words=texts,
+        begin_bytes=begins,
+        end_bytes=ends,
+        log_probs=words.log_probs[of_text].tolist(),
+        oov=words.oov[of_text].tolist(),
+        token_counts=words.token_counts[of_text].tolist(),
+    )
