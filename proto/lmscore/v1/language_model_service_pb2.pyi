@@ -1282,39 +1282,39 @@ Global___Beam: _TypeAlias = Beam  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
-    """One event of a generation."""
+    """What has happened since the message before. A reader that is slower than the model gets
+    several tokens in one message.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STARTED_FIELD_NUMBER: _builtins.int
-    TOKEN_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___GenerationStarted:
-        """The prompt was read. Always the first event."""
+        """The prompt was read. Only in the first message."""
 
     @_builtins.property
-    def token(self) -> Global___GeneratedToken:
-        """A token was chosen."""
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedToken]:
+        """The tokens that were chosen, those of one text in their order."""
 
     @_builtins.property
-    def finished(self) -> Global___GenerationFinished:
-        """A text has ended. The call ends after the last of them."""
+    def finished(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationFinished]:
+        """The texts that have ended, after their tokens. The call ends after the last of them."""
 
     def __init__(
         self,
         *,
         started: Global___GenerationStarted | None = ...,
-        token: Global___GeneratedToken | None = ...,
-        finished: Global___GenerationFinished | None = ...,
+        tokens: _abc.Iterable[Global___GeneratedToken] | None = ...,
+        finished: _abc.Iterable[Global___GenerationFinished] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "started", b"started", "token", b"token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "finished", b"finished", "started", b"started", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "started", b"started", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "token", "finished"]  # noqa: Y015
-    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
