@@ -206,7 +206,8 @@ class LanguageModel(ABC, Generic[State]):
     def next_log_probs(self, states: State) -> NDArray[np.float64]:
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
-        exp of a row sums to one; ``<s>`` is never an event, so its column is -inf.
+        exp of a row sums to one; ``<s>`` is never an event, so its column is -inf. The array is
+        the caller's to change.
         """
 
     @abstractmethod
