@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,9 @@ class CheckedNetwork:
     def _log_probs(
         self, token_ids: Tensor, state: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        logits, state = self._module(token_ids, state)
+        with warnings.catch_warnings():  # of what only makes some networks slower
+            warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+            logits, state = self._module(token_ids, state)
         return logits.double().log_softmax(-1), state
 
 
