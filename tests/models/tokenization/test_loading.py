@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lmscore.models.errors import ModelFormatError, ModelNotFoundError
-from lmscore.models.tokenization.loading import TokenizerSpec, load_tokenizer
+from lmscore.models.tokenization.loading import load_tokenizer
+from lmscore.models.tokenization.spec import TokenizerSpec
 from tests.models.tokenization.examples import (
     CODES,
     PIECES,
@@ -26,7 +27,7 @@ TYPES = (
 )
 SPECS: list[dict[str, Any]] = [
     {"type": "words", "file": "vocab.txt"},
-    {"type": "characters", "file": "letters.txt", "unk": None},
+    {"type": "characters", "file": "letters.txt", "bos": "<s>", "unk": None},
     {"type": "bytes"},
     {"type": "huggingface", "file": "tokenizer.json", "bos": "</s>", "unk": None},
     {"type": "sentencepiece", "file": "spm.model"},
