@@ -38,7 +38,8 @@ class WordLanguageModel(nn.Module):
             self.decoder.weight = self.encoder.weight
 
     def forward(self, token_ids: Tensor) -> Tensor:  # (time, batch)
-        return self.decoder(self.rnn(self.encoder(token_ids))[0])
+        logits: Tensor = self.decoder(self.rnn(self.encoder(token_ids))[0])
+        return logits
 
 
 class WeightDrop(nn.Module):
@@ -50,7 +51,7 @@ class WeightDrop(nn.Module):
     def __init__(self, module: nn.Module, *, is_parameter: bool) -> None:
         super().__init__()
         self.module = module
-        weight = module.weight_hh_l0
+        weight = module.get_parameter("weight_hh_l0")
         del module.weight_hh_l0
         module.register_parameter("weight_hh_l0_raw", nn.Parameter(weight.data))
         if is_parameter:
@@ -60,7 +61,8 @@ class WeightDrop(nn.Module):
         if "weight_hh_l0" in dict(self.module.named_parameters()):
             del self.module.weight_hh_l0
         self.module.weight_hh_l0 = self.module.weight_hh_l0_raw.data
-        return self.module(embedded)[0]
+        hidden: Tensor = self.module(embedded)[0]
+        return hidden
 
 
 class AwdLstm(nn.Module):
@@ -91,7 +93,8 @@ class AwdLstm(nn.Module):
         for rnn in self.rnns:
             found = rnn(hidden)
             hidden = found if isinstance(found, Tensor) else found[0]
-        return self.decoder(hidden)
+        logits: Tensor = self.decoder(hidden)
+        return logits
 
 
 class Espnet2(nn.Module):
@@ -102,7 +105,8 @@ class Espnet2(nn.Module):
         self.lm = lm
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        return self.lm(token_ids)
+        logits: Tensor = self.lm(token_ids)
+        return logits
 
 
 def _through_cells(cells: nn.ModuleList, embedded: Tensor) -> Tensor:
@@ -135,7 +139,8 @@ class Espnet1(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         predictor = self.predictor
-        return predictor.lo(_through_cells(predictor.rnn, predictor.embed(token_ids)))
+        logits: Tensor = predictor.lo(_through_cells(predictor.rnn, predictor.embed(token_ids)))
+        return logits
 
 
 class _Decoder(nn.Module):
@@ -167,9 +172,12 @@ class FairseqLstm(nn.Module):
         hidden = _through_cells(decoder.layers, decoder.embed_tokens(token_ids))
         if hasattr(decoder, "additional_fc"):
             hidden = decoder.additional_fc(hidden)
-        if hasattr(decoder, "fc_out"):
-            return decoder.fc_out(hidden)
-        return nn.functional.linear(hidden, decoder.embed_tokens.weight)
+        logits: Tensor = (
+            decoder.fc_out(hidden)
+            if hasattr(decoder, "fc_out")
+            else nn.functional.linear(hidden, decoder.embed_tokens.weight)
+        )
+        return logits
 
 
 class RnnLmModel(nn.Module):
@@ -185,7 +193,8 @@ class RnnLmModel(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         embedded = self.input_embedding(token_ids.T)
-        return self.output_linear(self.rnn(embedded)[0]).transpose(0, 1)
+        logits: Tensor = self.output_linear(self.rnn(embedded)[0]).transpose(0, 1)
+        return logits
 
 
 def _as_is(state: dict[str, Tensor]) -> object:

@@ -58,8 +58,8 @@ CHANGES: list[tuple[str, Change, str]] = [
         "words-lstm",
         lambda s: s.update({"rnn.weight_ih_l0_reverse": torch.zeros(28, 5)}),
         (
-            "has rnn.weight_ih_l0_reverse, which a network of PyTorch's word_language_model, Kaldi's "
-            "pytorchnn or colorlessgreenRNNs does not have"
+            "has rnn.weight_ih_l0_reverse, which a network of PyTorch's word_language_model, "
+            "Kaldi's pytorchnn or colorlessgreenRNNs does not have"
         ),
     ),
     (
@@ -76,8 +76,8 @@ CHANGES: list[tuple[str, Change, str]] = [
         "words-lstm",
         lambda s: s.update({"rnn.weight_hh_l0": torch.zeros(28, 6)}),
         (
-            "rnn.weight_hh_l0 is of shape [28, 6]: 28 rows are not 6 times one of 1 (rnn), 3 (gru), "
-            "4 (lstm)"
+            "rnn.weight_hh_l0 is of shape [28, 6]: 28 rows are not 6 times one of 1 (rnn), "
+            "3 (gru), 4 (lstm)"
         ),
     ),
     (

@@ -45,12 +45,13 @@ def log_probs_here(folder: Path) -> Tensor:
     tensors = dict(checkpoint.tensors)
     tensors.setdefault("output.weight", tensors["embedding.weight"])
     module.load_state_dict(tensors)
-    logits, _ = module(TOKEN_IDS, module.initial_state(2))
+    logits: Tensor = module(TOKEN_IDS, module.initial_state(2))[0]
     return logits.log_softmax(-1)
 
 
 def log_probs_there(original: Original, dtype: torch.dtype) -> Tensor:
-    return original.module(dtype)(TOKEN_IDS.T).transpose(0, 1).log_softmax(-1)
+    logits: Tensor = original.module(dtype)(TOKEN_IDS.T)
+    return logits.transpose(0, 1).log_softmax(-1)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # PyTorch's original
