@@ -11,6 +11,10 @@ from lmscore.models.errors import CapabilityError
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
+MAX_BATCH_TOKENS = 8192
+"""Distinct prefixes that are enough to keep two cores busy with large products."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """What was asked for; auto takes the best that the machine has."""
@@ -18,7 +22,7 @@ class Placement:
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     dtype: str = "auto"  # auto, float32, bfloat16 or float64
     threads: int = 2  # on the CPU
-    max_batch_tokens: int = 8192  # distinct prefixes computed at once
+    max_batch_tokens: int = MAX_BATCH_TOKENS  # distinct prefixes computed at once
 
     def torch_device(self) -> torch.device:
         """The device to use; CapabilityError if it is not there."""
