@@ -221,12 +221,14 @@ def test_special_tokens_can_be_named(tmp_path: Path) -> None:
 
 
 def test_characters_have_a_blank_and_escapes(tmp_path: Path) -> None:
-    path = write(tmp_path / "given", "<unk>\n<space>\na\n\\n\n<eos>\n")
-    tokenizer = tokenizer_of(path, 5, tokenizer="characters")
+    path = write(tmp_path / "given", "<unk>\n<space>\na\n\\n\n<eos>\n<pad>\n")
+    tokenizer = tokenizer_of(path, 6, tokenizer="characters")
     (tmp_path / "vocab.txt").write_bytes(tokenizer.files["vocab.txt"])
 
     loaded = load_tokenizer(tmp_path, tokenizer.spec)
     assert loaded.encode(Texts.from_strings(["a a\n?"])).token_ids.tolist() == [2, 1, 2, 3, 0]
+    assert loaded.encode(Texts.from_strings(["<pad>"])).token_ids.tolist() == [0, 0, 2, 0, 0]
+    assert loaded.vocabulary.token(5) == "<pad>"
 
 
 def test_subword_nmt_needs_its_merges(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lmscore.models.errors import ModelFormatError
+from lmscore.models.errors import CorpusError, ModelFormatError
 from lmscore.models.estimation.corpus import read_blocks
 from lmscore.models.language_model import Texts
 from lmscore.models.network.checkpoint import Checkpoint, read_checkpoint
@@ -22,6 +22,7 @@ _PROBED = 8  # tokens
 _LIKELIEST = 5
 _TOLERANCE = 1e-3
 _SAMPLE_TOKENS = 5000
+_LARGEST_EXPONENT = 700  # math.exp overflows a little above
 _AT_ONCE = 256  # tokens of a sample computed together
 
 
@@ -39,7 +40,7 @@ class SampleFit:
 
     tokens: int  # events, ends of lines among them
     unknown: int
-    perplexity: float  # of the events that are known
+    perplexity: float  # of the events that are known, of which ends of lines are some
     uniform_perplexity: float  # of a model for which all tokens are equally likely
 
 
@@ -87,8 +88,9 @@ class CheckedNetwork:
             unknown += sum(oov)
             if events >= _SAMPLE_TOKENS:
                 break
-        known = events - unknown
-        perplexity = math.exp(min(-log_prob / known, 700)) if known else math.nan
+        if not events:
+            raise CorpusError(sample, "has no text")
+        perplexity = math.exp(min(-log_prob / (events - unknown), _LARGEST_EXPONENT))
         return SampleFit(events, unknown, perplexity, float(len(vocabulary)))
 
     def _lines(self, sample: Path) -> Iterator[tuple[list[int], list[bool]]]:
