@@ -5,24 +5,57 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from lmscore.models.commands.convert_command import command
+from lmscore.models.commands.running import run
 from lmscore.models.network.checkpoint import read_checkpoint
 from tests.models.network.make_checkpoints import ORIGINALS, main, words
 
-RUN = "from lmscore.models.commands.convert import main; main()"
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def convert(*arguments: str | Path, before: str = "pass") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", f"import sys; {before}; {RUN}", *map(str, arguments)],
+Convert = Callable[..., Done]
+
+
+@pytest.fixture
+def convert(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Convert:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which run replaces
+
+    def call(*arguments: str | Path) -> Done:
+        code = run(command, "lmscore-convert", [str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+def convert_without(modules: Sequence[str], *arguments: str | Path) -> Done:
+    """Run the command in a process of its own, in which modules are not installed."""
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({modules!r})); "
+        "from lmscore.models.commands.convert import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_was_found_is_told(folder: Path, tmp_path: Path) -> None:
+def test_what_was_found_is_told(convert: Convert, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "sample").write_text("w1 w2\n")
     done = convert(
         folder / "fairseq-shared.pt", tmp_path / "out", "--vocabulary", folder / "vocab.txt",
@@ -61,7 +94,7 @@ def test_what_was_found_is_told(folder: Path, tmp_path: Path) -> None:
     assert told["likeliest first"].count(",") == 4
 
 
-def test_json_tells_the_same(folder: Path, tmp_path: Path) -> None:
+def test_json_tells_the_same(convert: Convert, folder: Path, tmp_path: Path) -> None:
     done = convert(
         folder / "words-gru.pt", tmp_path / "out", "--vocabulary", folder / "vocab.txt", "--json",
         "--unk", "w3", "--bos", "w4",
@@ -78,7 +111,9 @@ def test_json_tells_the_same(folder: Path, tmp_path: Path) -> None:
     assert vocabulary.tokens([vocabulary.bos_id, vocabulary.eos_id]) == ["w4", "<eos>"]
 
 
-def test_an_activation_that_is_not_told_is_noted(folder: Path, tmp_path: Path) -> None:
+def test_an_activation_that_is_not_told_is_noted(
+    convert: Convert, folder: Path, tmp_path: Path
+) -> None:
     arguments = (folder / "words-relu.pt", tmp_path / "out", "--vocabulary", folder / "vocab.txt")
 
     assert "note             taken to use tanh, which" in convert(*arguments).stdout
@@ -87,7 +122,9 @@ def test_an_activation_that_is_not_told_is_noted(folder: Path, tmp_path: Path) -
     assert "note" not in done.stdout
 
 
-def test_words_of_a_corpus_become_the_vocabulary(folder: Path, tmp_path: Path) -> None:
+def test_words_of_a_corpus_become_the_vocabulary(
+    convert: Convert, folder: Path, tmp_path: Path
+) -> None:
     text = tmp_path / "text"
     text.write_text(" ".join(f"v{i}" for i in range(22)) + "\n")
     done = convert(folder / "awd.pt", tmp_path / "out", "--corpus", text)
@@ -98,7 +135,9 @@ def test_words_of_a_corpus_become_the_vocabulary(folder: Path, tmp_path: Path) -
     assert "no token stands for unknown words; --unk TOKEN if one does" in done.stdout
 
 
-def test_an_empty_sample_fails_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+def test_an_empty_sample_fails_and_leaves_nothing(
+    convert: Convert, folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "sample").write_text("\n\n")
     done = convert(
         folder / "awd.pt", tmp_path / "out", "--vocabulary", folder / "vocab.txt",
@@ -115,7 +154,7 @@ def test_an_empty_sample_fails_and_leaves_nothing(folder: Path, tmp_path: Path) 
     [("model.pt", b"<html>", "begins with b'<html>'"), ("m.safetensors", b"", "is empty")],
 )
 def test_what_is_only_named_as_a_network_is_fails_in_a_line(
-    name: str, content: bytes, start: str, tmp_path: Path
+    convert: Convert, name: str, content: bytes, start: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
     done = convert(tmp_path / name, tmp_path / "out")
@@ -127,7 +166,7 @@ def test_what_is_only_named_as_a_network_is_fails_in_a_line(
     )
 
 
-def test_a_whole_model_fails_in_a_line(folder: Path, tmp_path: Path) -> None:
+def test_a_whole_model_fails_in_a_line(convert: Convert, folder: Path, tmp_path: Path) -> None:
     torch.save(ORIGINALS["words-gru"].module(), tmp_path / "model.pt")
     done = convert(tmp_path / "model.pt", tmp_path / "out", "--vocabulary", folder / "vocab.txt")
 
@@ -137,7 +176,7 @@ def test_a_whole_model_fails_in_a_line(folder: Path, tmp_path: Path) -> None:
 
 
 def test_options_that_contradict_are_wrong_usage(
-    folder: Path, tmp_path: Path, tiny_arpa: Path
+    convert: Convert, folder: Path, tmp_path: Path, tiny_arpa: Path
 ) -> None:
     network, vocabulary = folder / "words-gru.pt", ("--vocabulary", folder / "vocab.txt")
     out = tmp_path / "out"
@@ -154,7 +193,7 @@ def test_options_that_contradict_are_wrong_usage(
 
 def test_without_torch_a_network_says_what_to_install(folder: Path, tmp_path: Path) -> None:
     network = folder / "words-gru.pt"
-    done = convert(network, tmp_path / "out", before="sys.modules['torch'] = None")
+    done = convert_without(["torch"], network, tmp_path / "out")
 
     assert done.returncode == 1
     assert done.stderr == (
@@ -163,8 +202,7 @@ def test_without_torch_a_network_says_what_to_install(folder: Path, tmp_path: Pa
 
 
 def test_an_ngram_model_needs_no_torch(tiny_arpa: Path, tmp_path: Path) -> None:
-    hidden = "sys.modules['torch'] = None; sys.modules['safetensors'] = None"
-    done = convert(tiny_arpa, tmp_path / "tiny.ngram", before=hidden)
+    done = convert_without(["torch", "safetensors"], tiny_arpa, tmp_path / "tiny.ngram")
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "tiny.ngram").exists()
