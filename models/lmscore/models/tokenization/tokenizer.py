@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
+from lmscore.models.errors import ModelFormatError
 from lmscore.models.language_model import Texts, TokenizedTexts
+from lmscore.models.tokenization.decoder import TextDecoder
+from lmscore.models.vocabulary import BOS, EOS, UNK
 
 NO_ID = -1
 """The id of a token that a vocabulary does not have."""
@@ -20,6 +24,30 @@ class SpecialIds:
     bos: int  # stands before a text
     eos: int  # scored after a text
     unk: int  # every token that the vocabulary lacks
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialNames:
+    """How a vocabulary writes them; unk is None where it has none."""
+
+    bos: str = BOS
+    eos: str = EOS
+    unk: str | None = UNK
+
+    def ids(self, path: Path, ids: Mapping[str, int]) -> SpecialIds:
+        """Their ids in the vocabulary of a file; raises ModelFormatError for one without them."""
+        return SpecialIds(
+            _find(path, ids, "bos", self.bos),
+            _find(path, ids, "eos", self.eos),
+            NO_ID if self.unk is None else _find(path, ids, "unk", self.unk),
+        )
+
+
+def _find(path: Path, ids: Mapping[str, int], role: str, name: str) -> int:
+    if name not in ids:
+        hint = ", or null where there is none" if role == "unk" else ""
+        raise ModelFormatError(path, f'no token "{name}"; say which is {role}{hint}')
+    return ids[name]
 
 
 class TokenVocabulary:
@@ -65,12 +93,19 @@ class Tokenizer(ABC):
     def encode(self, texts: Texts) -> TokenizedTexts:
         """Tokens with their places in bytes of each text, without ``<s>`` and ``</s>``.
 
-        Tokens follow each other in the text and do not overlap; what no token covers is separators.
+        Tokens follow each other in the text and do not overlap; what no token covers is separators,
+        or was left out by the tokenizer. Of tokens that share a character, the last covers it and
+        the others are empty. An unknown token is flagged; its id is unk_id, which may be NO_ID.
         """
 
     @abstractmethod
     def decode(self, token_ids: Sequence[int]) -> bytes:
         """The text of tokens: that which encode splits into them, up to what it normalizes.
 
-        Special tokens have no text. Bytes may be no whole UTF-8 where tokens are bytes.
+        ``<s>`` and ``</s>`` have no text; an unknown token has one that stands for it. Bytes may be
+        no whole UTF-8 where tokens are bytes. Raises IndexError for an id that is not here.
         """
+
+    @abstractmethod
+    def text_decoder(self, prompt: bytes) -> TextDecoder:
+        """Turns tokens that continue a prompt into text, one by one."""
