@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lmscore.models.errors import ModelFormatError
+from lmscore.models.tokenization.tokenizer import SpecialNames
 from lmscore.models.vocabulary import EOS, UNK
 
 TokenizerType = Literal[
@@ -27,6 +28,11 @@ class TokenizerSpec:
     bos: str = EOS  # token that stands before a text
     eos: str = EOS  # token scored after a text
     unk: str | None = UNK  # None: the vocabulary has none
+
+    @property
+    def names(self) -> SpecialNames:
+        """How its file writes the special tokens."""
+        return SpecialNames(self.bos, self.eos, self.unk)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
