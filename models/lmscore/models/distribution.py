@@ -95,7 +95,7 @@ def _chunks(count: int, vocabulary_size: int) -> Iterator[NDArray[np.int64]]:
 
 @kernel
 def _describe(
-    log_probs: NDArray[np.float64],  # (rows, vocabulary)
+    log_probs: NDArray[np.floating[Any]],  # (rows, vocabulary)
     token_ids: NDArray[np.int64],  # (rows,) whose ranks are wanted, or none
     places: NDArray[np.int64],  # (rows,) where the results of each row belong
     entropies: NDArray[np.float64],

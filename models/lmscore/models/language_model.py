@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,10 +219,11 @@ class LanguageModel(ABC, Generic[State]):
         """The states after one more token each; token_ids: (n,)."""
 
     @abstractmethod
-    def next_log_probs(self, states: State) -> NDArray[np.float64]:
+    def next_log_probs(self, states: State) -> NDArray[np.floating[Any]]:
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
-        exp of a row sums to one; ``<s>`` is never an event, so its column is -inf.
+        exp of a row sums to one. The column of ``<s>`` is -inf where it is never an event, as in
+        n-gram models; a network may give it what its softmax gives.
         """
 
     @abstractmethod

@@ -67,9 +67,10 @@ def read_config(folder: Path) -> tuple[NetworkConfig, TokenizerSpec]:
         raise ModelFormatError(path, f"not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ModelFormatError(
-            path, f'not a network of this program: "format" is not "{FORMAT}"; '
-            "lmscore-convert imports those of other programs"
-        )  # fmt: skip
+            path,
+            f'not a network of this program: "format" is not "{FORMAT}"; '
+            "lmscore-convert imports those of other programs",
+        )
     if values.get("version") != FORMAT_VERSION:
         problem = f"version {values.get('version')!r} is not {FORMAT_VERSION}, which is known here"
         raise ModelFormatError(path, problem)

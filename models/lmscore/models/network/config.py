@@ -57,8 +57,14 @@ class NetworkConfig:
     def _check_sizes(self) -> None:
         if not self.hidden_sizes:
             raise ValueError("hidden_sizes names no layer")
-        for name in ("vocabulary_size", "embedding_size", "hidden_sizes", "context_size",
-                     "recurrent_projection_size", "projection_size"):  # fmt: skip
+        for name in (
+            "vocabulary_size",
+            "embedding_size",
+            "hidden_sizes",
+            "context_size",
+            "recurrent_projection_size",
+            "projection_size",
+        ):
             value = getattr(self, name)
             for size in value if isinstance(value, tuple) else (value,):
                 if size is not None and (type(size) is not int or size < 1):

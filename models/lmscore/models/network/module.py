@@ -85,8 +85,9 @@ class NetworkModule(nn.Module):
         line = torch.cat((state[0][:, 1:], token_ids), 1)  # (batch, size - 1 + time)
         embedded = self._embed(line).unfold(1, size, 1)  # (batch, time, embedding, size)
         hidden = embedded.transpose(2, 3).flatten(2)  # (batch, time, size * embedding)
-        activate = getattr(functional if self.config.activation == "gelu" else torch,
-                           self.config.activation)  # fmt: skip
+        activate = getattr(
+            functional if self.config.activation == "gelu" else torch, self.config.activation
+        )
         for layer in self.layers:
             hidden = activate(layer(self.dropout(hidden)))
         return hidden, (torch.cat((state[0], token_ids), 1)[:, -size:],)

@@ -43,6 +43,21 @@ def kernel(function: Function) -> Function:
     return _compile(function, _nrt=False)
 
 
+_VECTOR_MATH = {"reassoc", "contract", "arcp", "nsz"}  # NaN and infinities stay what they are
+
+
+def vector_kernel(function: Function) -> Function:
+    """Compile a loop over floats that may be added up in any order, several at a time."""
+    return _compile(function, _nrt=False, fastmath=_VECTOR_MATH)
+
+
+def vector_inline(function: Function) -> Function:
+    """Compile a helper into every such loop that calls it."""
+    njit: Any = numba.njit  # whose annotations lack _nrt
+    options = {"nogil": True, "error_model": "numpy", "_nrt": False, "forceinline": True}
+    return cast("Function", njit(**options, fastmath=_VECTOR_MATH)(function))
+
+
 def inline(function: Function) -> Function:
     """Compile a helper into every kernel that calls it; it cannot make arrays either."""
     njit: Any = numba.njit  # whose annotations lack _nrt
@@ -55,7 +70,7 @@ def allocating_kernel(function: Function) -> Function:
     return _compile(function)
 
 
-def _compile(function: Function, **options: bool) -> Function:
+def _compile(function: Function, **options: Any) -> Function:
     njit: Any = numba.njit  # whose annotations lack _nrt
     compiled = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     # Kept code is used until the file of its function changes; a helper's file counts as well.
@@ -107,6 +122,16 @@ def float_bits(typing_context: Any, value: Any) -> Any:  # noqa: ARG001 numba's 
         return builder.bitcast(arguments[0], ir.IntType(64))
 
     return types.uint64(types.float64), generate
+
+
+@intrinsic
+def float_of_bits(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001 numba's protocol
+    """The float32 that has the bits of an int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
 
 
 @intrinsic
