@@ -70,12 +70,14 @@ def combined(layers: list[Layer]) -> TrainingSettings:
                 raise SettingsError(layer.source, f"[{section}] is none of the sections {known}")
             for key, value in entries.items():
                 values[section][key] = _read(layer, hints[section], section, key, value)
-                sources[f"{section}.{key}"] = layer.source
+                sources[f"{section}.{key}"] = sources[section] = layer.source
     try:
         return TrainingSettings(**{name: hints[name](**values[name]) for name in hints})
     except ValueError as error:
         name = str(error).partition(":")[0]
-        raise SettingsError(sources.get(name, "settings"), str(error)) from None
+        section = name.partition(".")[0]
+        source = sources.get(name) or sources.get(section) or "settings"
+        raise SettingsError(source, str(error)) from None
 
 
 def as_toml(settings: TrainingSettings) -> str:
