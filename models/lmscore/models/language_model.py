@@ -231,7 +231,7 @@ class LanguageModel(ABC, Generic[State]):
     def next_log_probs(self, states: State) -> NDArray[np.floating[Any]]:
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
-exp of a row sums to one. The column of ``<s>`` is -inf where it is never an event, as in
+        exp of a row sums to one. The column of ``<s>`` is -inf where it is never an event, as in
         n-gram models; a network may give it what its softmax gives. The array is the caller's to
         change.
         """
