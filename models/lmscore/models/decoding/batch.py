@@ -68,6 +68,12 @@ class DecodingBatch(Generic[State]):
         """Rows that the next step computes."""
         return len(self._rows)
 
+    @property
+    def sequence_ids(self) -> list[int]:
+        """Sequences that the next step goes on with, each once."""
+        ids: list[int] = np.unique(self._rows.sequence_ids).tolist()
+        return ids
+
     def add(self, states: State, sequences: Sequence[NewSequence]) -> NDArray[np.int64]:
         """Let sequences join, each from the state after its prompt; returns their ids.
 

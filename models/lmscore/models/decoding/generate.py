@@ -62,4 +62,4 @@ def _prompts(
 
 def _events(batch: TextBatch[Any]) -> Iterator[Event]:
     while len(batch):
-        yield from batch.step()
+        yield from batch.events(batch.step())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias
+from typing import Generic, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from lmscore.models.text_decoder import TextDecoder
 
 DecoderFactory: TypeAlias = Callable[[bytes], TextDecoder]
 """Makes the decoder of a text that continues a prompt."""
+
+_TAIL_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ class TextBatch(Generic[State]):
 
     @property
     def sequences(self) -> int:
-        """Texts under way, those that are suspended included; a beam search counts as one."""
-        return len(self._texts)
+        """Texts that the next step goes on with; a beam search counts as one."""
+        return len(self._batch.sequence_ids)
 
     def join(self, states: State, prompts: Sequence[Prompt]) -> None:
         """Let prompts join, each from the state after it: (prompts,).
@@ -98,8 +100,8 @@ class TextBatch(Generic[State]):
         counts = [prompt.settings.num_sequences for prompt in prompts]
         rows = np.repeat(np.arange(len(prompts)), counts)
         texts = [
-            _Text(self, prompt, i)
-            for prompt in prompts
+            _Text(writer, prompt, i)
+            for prompt, writer in zip(prompts, map(self._writer_of, prompts), strict=True)
             for i in range(prompt.settings.num_sequences)
         ]
         ids = self._batch.add(
@@ -124,28 +126,37 @@ class TextBatch(Generic[State]):
         """Let prompts that were taken out join again."""
         self._batch.resume(suspended)
 
-    def step(self) -> list[Event]:
-        """Give every text one more token; texts of beam searches come whole, best first.
+    def has(self, number: int) -> bool:
+        """Whether a prompt has texts that have not ended."""
+        return number in self._prompts
 
-        If the model raises, every text is as it was.
-        """
-        result = self._batch.step()
+    def numbers(self) -> list[int]:
+        """Prompts that the next step goes on with."""
+        ids = self._batch.sequence_ids
+        return list(dict.fromkeys(self._texts[i].prompt.number for i in ids))
+
+    def step(self) -> StepResult:
+        """Give every text one more token. If the model raises, every text is as it was."""
+        return self._batch.step()
+
+    def events(self, result: StepResult) -> list[Event]:
+        """What a step means for the texts; those of beam searches come whole, best first."""
         events: list[Event] = []
         stopped: list[int] = []
         self._take_tokens(result, events, stopped)
         if stopped:
             self._batch.remove(stopped)
         for sequence_id, hypotheses in result.beams.items():
-            prompt = self._texts[sequence_id].prompt
+            text = self._texts[sequence_id]
             self._end(sequence_id)
             for i, hypothesis in enumerate(hypotheses):
-                events.extend(_hypothesis_events(_Text(self, prompt, i), hypothesis))
+                events.extend(text.of_hypothesis(i, hypothesis))
         return events
 
-    def writer(self, prompt: Prompt) -> TextWriter:
-        """The writer of a text of a prompt."""
-        stops = StopStrings(prompt.settings.stop_strings)
-        return TextWriter(self._decoder(prompt.text), stops, prompt.settings)
+    def _writer_of(self, prompt: Prompt) -> Callable[[], TextWriter]:
+        """Makes the writer of a text of a prompt."""
+        stops, before = StopStrings(prompt.settings.stop_strings), _tail(prompt.text)
+        return lambda: TextWriter(self._decoder(before), stops, prompt.settings)
 
     def _take_tokens(self, result: StepResult, events: list[Event], stopped: list[int]) -> None:
         alternatives = _alternatives(result)
@@ -175,11 +186,11 @@ class TextBatch(Generic[State]):
 class _Text:
     """A text under way."""
 
-    def __init__(self, batch: TextBatch[Any], prompt: Prompt, sequence: int) -> None:
-        self._batch = batch
+    def __init__(self, new_writer: Callable[[], TextWriter], prompt: Prompt, sequence: int) -> None:
+        self._new_writer = new_writer
         self.prompt = prompt
         self.place = Place(prompt.number, sequence)
-        self.writer = batch.writer(prompt)
+        self.writer = new_writer()
         self._log_prob = 0.0
         self._token_count = 0
 
@@ -207,17 +218,23 @@ class _Text:
         rest, seed = self.writer.finish(), self.prompt.seed
         return Finished(self.place, reason, rest, self._log_prob, self._token_count, seed, score)
 
+    def of_hypothesis(self, rank: int, hypothesis: Hypothesis) -> Iterator[Event]:
+        """The events of a result of a beam search."""
+        text = _Text(self._new_writer, self.prompt, rank)
+        for token_id, log_prob in zip(hypothesis.token_ids, hypothesis.log_probs, strict=True):
+            yield text.push(token_id, log_prob)
+        yield text.finished(hypothesis.reason, hypothesis.score)
+
     def _ends_text(self, token_ids: list[int]) -> bool:
-        writer = self._batch.writer(self.prompt)
+        writer = self._new_writer()
         for token_id in token_ids:
             writer.push(token_id)
         return writer.stopped
 
 
-def _hypothesis_events(text: _Text, hypothesis: Hypothesis) -> Iterator[Event]:
-    for token_id, log_prob in zip(hypothesis.token_ids, hypothesis.log_probs, strict=True):
-        yield text.push(token_id, log_prob)
-    yield text.finished(hypothesis.reason, hypothesis.score)
+def _tail(text: bytes) -> bytes:
+    """The last characters of a prompt, which are all that a decoder looks at."""
+    return text[-_TAIL_BYTES:].decode(errors="ignore").encode()
 
 
 def _alternatives(result: StepResult) -> list[tuple[tuple[int, float], ...]]:
