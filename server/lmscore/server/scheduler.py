@@ -40,6 +40,7 @@ class Scheduler:
 
     def __init__(self, threads: int, max_queued_bytes: int, max_merged_bytes: int = 8192) -> None:
         """max_queued_bytes is of each queue, max_merged_bytes of batches that are scored as one."""
+        self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
         self._worker = SingleWorker(max_merged_bytes)
         self._pool_queue = WorkQueue(max_queued_bytes, _POOL_RETRY_SECONDS)

@@ -29,15 +29,19 @@ _WORDS_AT_ONCE = 32  # looked up together, so that they wait for memory together
 
 
 def next_log_probs(
-    entries: Entries, children: Children, states: NDArray[np.uint32], bos: int
+    entries: Entries,
+    children: Children,
+    unigrams: NDArray[np.float32],
+    states: NDArray[np.uint32],
+    bos: int,
 ) -> NDArray[np.float64]:
     """Nats of every word after each state, (states, vocabulary); -inf for bos, never an event.
 
-    Sums are those of scoring, in the same order, so that they are the same to the last bit.
+    unigrams is what unigram_row gives. Sums are those of scoring, in the same order, so that they
+    are the same to the last bit.
     """
     order = entries.order
-    vocabulary_size = int(entries.parameters[VOCABULARY_SIZE])
-    log_probs = np.empty((len(states), vocabulary_size))
+    log_probs = np.empty((len(states), len(unigrams)))
     _fill(
         entries,
         children,
@@ -45,11 +49,25 @@ def next_log_probs(
         np.empty(order + 1, np.int64),
         np.empty(order + 1, np.float32),
         np.empty(_WORDS_AT_ONCE, np.uint32),
-        np.empty(vocabulary_size, np.float32),
+        unigrams,
+        np.empty_like(unigrams),
         log_probs,
     )
     log_probs[:, bos] = -np.inf
     return log_probs
+
+
+def unigram_row(entries: Entries) -> NDArray[np.float32]:
+    """Log10 probability of every word without a context, one after the other: (vocabulary,)."""
+    row = np.empty(int(entries.parameters[VOCABULARY_SIZE]), np.float32)
+    _fill_unigrams(entries, row)
+    return row
+
+
+@kernel
+def _fill_unigrams(entries: Entries, row: NDArray[np.float32]) -> None:
+    for word in range(row.size):
+        row[word] = -abs(entries.values[field_of(word + 1, LOG10_PROB)])
 
 
 @kernel
@@ -60,18 +78,21 @@ def _fill(
     chain: NDArray[np.int64],
     backoffs: NDArray[np.float32],
     words: NDArray[np.uint32],
+    unigrams: NDArray[np.float32],
     row: NDArray[np.float32],
     log_probs: NDArray[np.float64],
 ) -> None:
     for i in range(states.size):
         length = _suffix_chain(entries, states[i], chain, backoffs)
-        for word in range(row.size):
-            row[word] = -abs(entries.values[field_of(word + 1, LOG10_PROB)])
+        backoff = backoffs[length - 1] if length else np.float32(0)
+        for word in range(u64(row.size)):
+            row[word] = unigrams[word] + backoff
         for k in range(length - 1, -1, -1):
-            for word in range(row.size):
-                row[word] += backoffs[k]
+            if k < length - 1:
+                for word in range(u64(row.size)):
+                    row[word] += backoffs[k]
             _overlay(entries, children, chain[k], words, row)
-        for word in range(row.size):
+        for word in range(u64(row.size)):
             log_probs[i, word] = np.float64(row[word]) * LN10
 
 

@@ -19,7 +19,7 @@ from lmscore.models.language_model import (
     TokenSequences,
 )
 from lmscore.models.ngram.automaton import LOG10_PROB, ROOT, START, Children, Entries, field_of
-from lmscore.models.ngram.distribution import next_log_probs
+from lmscore.models.ngram.distribution import next_log_probs, unigram_row
 from lmscore.models.ngram.results import (
     LN10,
     Events,
@@ -125,7 +125,12 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
     def next_log_probs(self, states: NDArray[np.uint32]) -> NDArray[np.float64]:
         """Log-probability of every token after each state, in nats: (n, vocabulary)."""
         states = self._checked(states)
-        return next_log_probs(self.entries, self.children, states, self._vocabulary.bos_id)
+        bos = self._vocabulary.bos_id
+        return next_log_probs(self.entries, self.children, self._unigrams, states, bos)
+
+    @cached_property
+    def _unigrams(self) -> NDArray[np.float32]:
+        return unigram_row(self.entries)
 
     def tokenize(self, texts: Texts) -> TokenizedTexts:
         """Split texts into words; an event's end is not among them."""

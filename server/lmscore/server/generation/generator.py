@@ -82,7 +82,7 @@ class Generator:
     @property
     def active_sequences(self) -> int:
         """Texts that get a token with the next steps; a beam search counts as one."""
-        return sum(served.loop.active_sequences for served in self._served.values())
+        return sum(served.active_sequences for served in self._served.values())
 
     @property
     def waiting_calls(self) -> int:
@@ -118,7 +118,7 @@ class Generator:
     def close(self) -> None:
         """Begin no further steps."""
         for served in self._served.values():
-            served.loop.close()
+            served.close()
 
     def _of(self, model: LanguageModel[Any]) -> _Served:
         served = self._served.get(id(model))
@@ -128,26 +128,45 @@ class Generator:
 
 
 class _Served:
-    """A model's loop and the places in it."""
+    """A model's loops and the places in them.
+
+    A model that does not take the whole machine has a loop for each thread: its rows gain nothing
+    from one another.
+    """
 
     def __init__(
         self, model: LanguageModel[Any], scheduler: Scheduler, settings: GenerationSettings
     ) -> None:
         self._event_loop = asyncio.get_running_loop()
         self.places = Places(settings.max_sequences, settings.max_waiting)
-        self.loop = GenerationLoop(
-            model,
-            partial(scheduler.submit, model),
-            self._wake_later,
-            max_prefill_tokens=settings.max_prefill_tokens,
-            max_unwritten_tokens=settings.max_unwritten_tokens,
-        )
+        self._rows: dict[GenerationLoop, int] = {}  # of the calls that each has
+        for _ in range(1 if model.exclusive else scheduler.threads):
+            loop = GenerationLoop(
+                model,
+                partial(scheduler.submit, model),
+                self._wake_later,
+                max_prefill_tokens=settings.max_prefill_tokens,
+                max_unwritten_tokens=settings.max_unwritten_tokens,
+            )
+            self._rows[loop] = 0
+        self._loops: dict[int, GenerationLoop] = {}  # by number of the call
+
+    @property
+    def active_sequences(self) -> int:
+        return sum(loop.active_sequences for loop in self._rows)
+
+    def close(self) -> None:
+        for loop in self._rows:
+            loop.close()
 
     async def begin(self, call: Call) -> None:
         """Wait for a place, and join."""
         await self.places.enter(call.wanted.rows)
         call.has_rows = True
-        self.loop.join(call)
+        loop = min(self._rows, key=lambda each: self._rows[each])
+        self._rows[loop] += call.wanted.rows
+        self._loops[call.number] = loop
+        loop.join(call)
 
     async def go_on(self, call: Call) -> None:
         """Join again, once there is a place."""
@@ -155,11 +174,13 @@ class _Served:
         call.paused = False
         await self.places.return_from_pause(call.wanted.rows)
         call.has_rows = True
-        self.loop.go_on(call)
+        self._loops[call.number].go_on(call)
 
     def end(self, call: Call) -> None:
         """Leave, wherever it is."""
-        self.loop.leave(call)
+        loop = self._loops.pop(call.number)
+        self._rows[loop] -= call.wanted.rows
+        loop.leave(call)
         self._see(call)
         self._free(call)
         if call.paused:
