@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lmscore.models.errors import ModelFormatError
+from lmscore.models.errors import CorpusError, ModelFormatError
 from lmscore.models.estimation.corpus import read_blocks
 from lmscore.models.language_model import Texts
 from lmscore.models.network.checkpoint import Checkpoint, read_checkpoint
@@ -21,6 +22,7 @@ _PROBED = 8  # tokens
 _LIKELIEST = 5
 _TOLERANCE = 1e-3
 _SAMPLE_TOKENS = 5000
+_LARGEST_EXPONENT = 700  # math.exp overflows a little above
 _AT_ONCE = 256  # tokens of a sample computed together
 
 
@@ -38,7 +40,7 @@ class SampleFit:
 
     tokens: int  # events, ends of lines among them
     unknown: int
-    perplexity: float  # of the events that are known
+    perplexity: float  # of the events that are known, of which ends of lines are some
     uniform_perplexity: float  # of a model for which all tokens are equally likely
 
 
@@ -86,8 +88,9 @@ class CheckedNetwork:
             unknown += sum(oov)
             if events >= _SAMPLE_TOKENS:
                 break
-        known = events - unknown
-        perplexity = math.exp(min(-log_prob / known, 700)) if known else math.nan
+        if not events:
+            raise CorpusError(sample, "has no text")
+        perplexity = math.exp(min(-log_prob / (events - unknown), _LARGEST_EXPONENT))
         return SampleFit(events, unknown, perplexity, float(len(vocabulary)))
 
     def _lines(self, sample: Path) -> Iterator[tuple[list[int], list[bool]]]:
@@ -113,7 +116,9 @@ class CheckedNetwork:
     def _log_probs(
         self, token_ids: Tensor, state: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        logits, state = self._module(token_ids, state)
+        with warnings.catch_warnings():  # of what only makes some networks slower
+            warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+            logits, state = self._module(token_ids, state)
         return logits.double().log_softmax(-1), state
 
 
