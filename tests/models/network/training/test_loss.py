@@ -1,4 +1,4 @@
-"""The loss is that of the events alone, whatever stands beside them, and its gradients are right."""
+"""The loss is that of the events alone, whatever stands beside them, and so are its gradients."""
 
 from __future__ import annotations
 
