@@ -373,7 +373,7 @@ def test_models_are_listed(server: FakeServer, lmscore: Lmscore) -> None:
     exit_code, out, _ = lmscore("models")
     assert exit_code == 0
     rows = [line.split() for line in out.splitlines()]
-    assert " ".join(rows[1]) == "fake 1 ready ngram 2 1,000 2,500 20.0 kB abababababab"
+    assert " ".join(rows[1]) == "fake 1 ready ngram 2 1,000 words 2,500 20.0 kB abababababab"
     assert rows[2] == ["later", "1", "loading"]
 
     described = records(lmscore("models", "--json")[1])

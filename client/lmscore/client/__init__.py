@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         LikelyToken,
         ModelIdentity,
         ModelInfo,
+        NetworkInfo,
         NgramInfo,
         Prediction,
         Ranking,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         TextScore,
         Token,
         TokenScore,
+        WordScore,
     )
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelNotReadyError",
     "NBestList",
+    "NetworkInfo",
     "NgramInfo",
     "OverloadedError",
     "Prediction",
@@ -76,6 +79,7 @@ __all__ = [
     "Token",
     "TokenScore",
     "UnavailableError",
+    "WordScore",
 ]
 
 _HOMES = {
@@ -101,6 +105,7 @@ _HOMES = {
     "LikelyToken": "lmscore.client.results",
     "ModelIdentity": "lmscore.client.results",
     "ModelInfo": "lmscore.client.results",
+    "NetworkInfo": "lmscore.client.results",
     "NgramInfo": "lmscore.client.results",
     "Prediction": "lmscore.client.results",
     "Ranking": "lmscore.client.results",
@@ -109,6 +114,7 @@ _HOMES = {
     "TextScore": "lmscore.client.results",
     "Token": "lmscore.client.results",
     "TokenScore": "lmscore.client.results",
+    "WordScore": "lmscore.client.results",
 }
 
 

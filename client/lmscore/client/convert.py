@@ -19,6 +19,7 @@ from lmscore.client.results import (
     LikelyToken,
     ModelIdentity,
     ModelInfo,
+    NetworkInfo,
     NgramInfo,
     Prediction,
     Ranking,
@@ -27,6 +28,7 @@ from lmscore.client.results import (
     TextScore,
     Token,
     TokenScore,
+    WordScore,
 )
 from lmscore.client.status import code_of, invalid_argument
 from lmscore.v1 import common_pb2, model_service_pb2
@@ -139,6 +141,7 @@ def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRe
         bos=settings.get("bos", True),
         eos=settings.get("eos", True),
         alternatives=alternatives or None,
+        words=settings.get("words", False),
     )
 
 
@@ -279,6 +282,19 @@ def model_info(model: model_service_pb2.Model) -> ModelInfo:
             contract.unknown_log_prob,
         ),
         ngram=ngram if model.HasField("ngram") else None,
+        network=_network(model.network) if model.HasField("network") else None,
+    )
+
+
+def _network(network: model_service_pb2.NetworkDescription) -> NetworkInfo:
+    return NetworkInfo(
+        network.embedding_size,
+        tuple(network.hidden_sizes),
+        network.projection_size if network.HasField("projection_size") else None,
+        network.tied,
+        network.context_size if network.HasField("context_size") else None,
+        network.device,
+        network.dtype,
     )
 
 
@@ -323,6 +339,7 @@ def _text_score(score: wire.TextScore) -> TextScore:
         score.token_count,
         score.oov_count,
         _token_scores(score.tokens) if score.HasField("tokens") else (),
+        _word_scores(score.words) if score.HasField("words") else (),
     )
 
 
@@ -342,6 +359,19 @@ def _token_scores(tokens: wire.TokenScores) -> tuple[TokenScore, ...]:
         strict=True,
     )
     return tuple(TokenScore(*row) for row in columns)
+
+
+def _word_scores(words: wire.WordScores) -> tuple[WordScore, ...]:
+    columns = zip(
+        words.words,
+        words.log_probs,
+        words.oov,
+        words.begin_bytes,
+        words.end_bytes,
+        words.token_counts,
+        strict=True,
+    )
+    return tuple(WordScore(*row) for row in columns)
 
 
 def _likely_tokens(tokens: wire.LikelyTokens) -> tuple[LikelyToken, ...]:

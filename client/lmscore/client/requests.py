@@ -23,6 +23,7 @@ class ScoreSettings(ModelChoice, total=False):
     eos: bool  # whether `</s>` is scored at the end; default True
     alternatives: int  # likeliest tokens to give in the place of each token, with its rank and
     # the entropy there; implies tokens; takes time in proportion to the vocabulary; default 0
+    words: bool  # whether to give the score of every word as well, whatever the tokens are
 
 
 class PredictSettings(ModelChoice, total=False):

@@ -10,6 +10,9 @@ from lmscore.client.errors import ItemError
 
 Item = TypeVar("Item")
 
+NO_TOKEN_ID = 2**32 - 1
+"""The id of unknown tokens of a model whose vocabulary has none for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
@@ -66,7 +69,7 @@ class TokenScore:
     """The score of one event: a token of the text, or the `</s>` after it."""
 
     text: str
-    id: int  # in the model's vocabulary
+    id: int  # in the model's vocabulary; NO_TOKEN_ID for an unknown token where it has none
     log_prob: float  # given everything before it; -inf if impossible
     oov: bool
     begin_byte: int | None  # in UTF-8 bytes of the given text; absent for token sequences
@@ -91,6 +94,26 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class WordScore:
+    """The score of a word of the text, whatever the model's tokens are, or of the end after it.
+
+    Tokens of separators alone count for the word that follows, or for the last one.
+    """
+
+    text: str
+    log_prob: float  # the sum over its tokens
+    oov: bool  # one of them is out of vocabulary
+    begin_byte: int  # in UTF-8 bytes of the given text
+    end_byte: int  # exclusive
+    token_count: int
+
+    @property
+    def surprisal(self) -> float:
+        """Negative log-probability, in nats; +inf if impossible."""
+        return 0.0 - self.log_prob  # never -0.0
+
+
+@dataclass(frozen=True, slots=True)
 class TextScore:
     """The score of one text."""
 
@@ -101,6 +124,7 @@ class TextScore:
     token_count: int  # events, `</s>` included
     oov_count: int  # events out of vocabulary
     tokens: tuple[TokenScore, ...]  # empty unless they were asked for
+    words: tuple[WordScore, ...] = ()  # empty unless they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +132,7 @@ class Token:
     """A token of a text, as the model sees it."""
 
     text: str
-    id: int
+    id: int  # in the model's vocabulary; NO_TOKEN_ID for an unknown token where it has none
     begin_byte: int  # in UTF-8 bytes of the given text
     end_byte: int  # exclusive
     oov: bool
@@ -158,6 +182,19 @@ class NgramInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkInfo:
+    """What a network is made of, and where it computes."""
+
+    embedding_size: int
+    hidden_sizes: tuple[int, ...]  # units of each hidden layer, from the first
+    projection_size: int | None  # of the linear layer before the output layer, if there is one
+    tied: bool  # the output layer's weights are those of the embedding
+    context_size: int | None  # tokens that a feed-forward network looks back; others remember all
+    device: str  # for example "cpu" or "cuda:0"
+    dtype: str  # of the numbers it computes with, for example "float32"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A model of the server. While it is loading, only identity and state are known.
 
@@ -173,7 +210,8 @@ class ModelInfo:
     parameter_count: int
     memory_bytes: int
     scoring_contract: ScoringContract
-    ngram: NgramInfo | None
+    ngram: NgramInfo | None = None
+    network: NetworkInfo | None = None
 
     @property
     def ready(self) -> bool:

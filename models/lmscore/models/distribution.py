@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts, TokenArrays
 from lmscore.models.ngram.compiled import kernel
+from lmscore.models.vocabulary import Vocabulary
 
 MAX_DISTRIBUTION_VALUES = 1 << 22
 """Probabilities held at once: 32 MiB, whatever the vocabulary and the number of events."""
@@ -51,8 +52,7 @@ def predict(
 
     Raises CapabilityError if the model can only score.
     """
-    k = min(k, len(model.vocabulary) - 1)  # <s> never follows
-    result = Distributions.empty(len(prompts), k)
+    result = Distributions.empty(len(prompts), min(k, _event_count(model.vocabulary)))
     states = model.read(prompts, bos=bos)
     for rows in _chunks(len(prompts), len(model.vocabulary)):
         log_probs = model.next_log_probs(model.gather(states, rows))
@@ -68,7 +68,7 @@ def event_details(
     events is what scoring the batch per token gave. Raises CapabilityError if the model can only
     score.
     """
-    k = min(k, len(model.vocabulary) - 1)
+    k = min(k, _event_count(model.vocabulary))
     result = Distributions.empty(len(events.token_ids), k)
     ranks = np.empty(len(events.token_ids), np.int64)
     lengths = np.diff(events.offsets)
@@ -86,6 +86,11 @@ def event_details(
     return EventDetails(ranks, result)
 
 
+def _event_count(vocabulary: Vocabulary) -> int:
+    """Number of tokens that can follow others: ``<s>`` never does, unless it is also ``</s>``."""
+    return len(vocabulary) - (vocabulary.bos_id != vocabulary.eos_id)
+
+
 def _chunks(count: int, vocabulary_size: int) -> Iterator[NDArray[np.int64]]:
     """Indices 0 … count - 1 in pieces whose distributions fit into the memory meant for them."""
     size = max(1, MAX_DISTRIBUTION_VALUES // vocabulary_size)
@@ -96,7 +101,7 @@ def _chunks(count: int, vocabulary_size: int) -> Iterator[NDArray[np.int64]]:
 @kernel
 def _describe(
     log_probs: NDArray[np.floating[Any]],  # (rows, vocabulary)
-    token_ids: NDArray[np.int64],  # (rows,) whose ranks are wanted, or none
+    token_ids: NDArray[np.int64],  # (rows,) whose ranks are wanted, or none; -1: an unknown one
     places: NDArray[np.int64],  # (rows,) where the results of each row belong
     entropies: NDArray[np.float64],
     top_ids: NDArray[np.int64],
@@ -107,7 +112,10 @@ def _describe(
     k = top_ids.shape[1]
     for row in range(log_probs.shape[0]):
         place = places[row]
-        threshold = log_probs[row, token_ids[row]] if token_ids.size else np.inf
+        threshold = np.inf
+        if token_ids.size:
+            token_id = token_ids[row]
+            threshold = log_probs[row, token_id] if token_id >= 0 else -np.inf
         likelier = 0
         entropy = 0.0
         found = 0

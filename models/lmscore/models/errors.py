@@ -49,3 +49,12 @@ class CorpusError(ModelError):
         self.problem = problem
         name = "standard input" if str(path) == "-" else str(path)
         super().__init__(f"{name}: {problem}" if line is None else f"{name}:{line}: {problem}")
+
+
+class ParameterError(ModelError, ValueError):
+    """A setting is out of its range; names the field."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field}: {problem}")

@@ -9,6 +9,7 @@ alone, never on the rest of the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -182,6 +183,10 @@ class LanguageModel(ABC, Generic[State]):
     quick_bytes: ClassVar[int] = 0
     """A batch of no more than so many bytes of text is scored sooner than handed to a thread."""
 
+    exclusive: ClassVar[bool] = False
+    """Whether a batch takes the whole machine, so that one after the other is faster than several
+    at a time, and one large batch faster than many small ones."""
+
     @property
     @abstractmethod
     def vocabulary(self) -> Vocabulary:
@@ -199,6 +204,10 @@ class LanguageModel(ABC, Generic[State]):
     @abstractmethod
     def gather(self, states: State, indices: NDArray[np.int64]) -> State:
         """The states at some indices, which may repeat: (indices,)."""
+
+    @abstractmethod
+    def concatenate(self, parts: Sequence[State]) -> State:
+        """The states of several batches, at least one, in one: (sum of the parts' sizes,)."""
 
     @abstractmethod
     def read(self, texts: Texts, *, bos: bool = True) -> State:
@@ -223,7 +232,8 @@ class LanguageModel(ABC, Generic[State]):
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
         exp of a row sums to one. The column of ``<s>`` is -inf where it is never an event, as in
-        n-gram models; a network may give it what its softmax gives.
+        n-gram models; a network may give it what its softmax gives. The array is the caller's to
+        change.
         """
 
     @abstractmethod

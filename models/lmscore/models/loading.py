@@ -1,4 +1,4 @@
-"""From a path to a model: what a file is, told by its first bytes, decides who reads it."""
+"""From a path to a model: a folder is a network; a file's first bytes tell who reads it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from lmscore.models.compression import open_model_file
-from lmscore.models.errors import CapabilityError
+from lmscore.models.errors import CapabilityError, ModelFormatError, ModelNotFoundError
 from lmscore.models.kenlm.header import MAGIC as KENLM_MAGIC
 from lmscore.models.kenlm.model import KenlmModel
-from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
+from lmscore.models.language_model import LanguageModel, NetworkDescription, ScoreBatch, Texts
+from lmscore.models.network.placement import Placement
 from lmscore.models.ngram.arpa import first_of_each, read_arpa
 from lmscore.models.ngram.build import DuplicateEntryError
 from lmscore.models.ngram.file import MAGIC as NGRAM_MAGIC
@@ -22,31 +25,103 @@ from lmscore.models.ngram.line_reader import Progress
 
 Loader = Callable[[Path, Progress | None], LanguageModel[Any]]
 
+CONFIG_FILE = "config.json"
+"""A folder that has it is a network."""
+
+GOLDEN_SENTENCE = "the quick brown fox jumps over the lazy dog"
+
 _LONGEST_MAGIC = 64
+_WARM_UP_TEXTS = 64
+_ROUNDING = 0.05  # of a sum of probabilities, in bfloat16 and over a large vocabulary
+_MOST = 10.0  # nats; a log-probability above it is as wrong as one that overflows
 
 
-def load_model(path: Path, progress: Progress | None = None) -> LanguageModel[Any]:
-    """The model in a file, ready to score; progress is told of the bytes read.
+def load_model(
+    path: Path, progress: Progress | None = None, placement: Placement | None = None
+) -> LanguageModel[Any]:
+    """The model in a file or folder, ready to score; progress is told of the bytes read.
 
-    Raises ModelNotFoundError for a path without a readable file, ModelFormatError for a file
-    that holds no model; warns with ModelFormatWarning of what was repaired.
+    placement says where a network computes; by default where it is fastest. Raises
+    ModelNotFoundError for a path without a readable file, ModelFormatError for one that holds no
+    model, CapabilityError for a network that cannot be computed here; warns with
+    ModelFormatWarning of what was repaired.
     """
-    with open_model_file(path) as file:
-        head = file.read(_LONGEST_MAGIC)
-    load = next((load for magic, load in _LOADERS.items() if head.startswith(magic)), _load_arpa)
-    model = load(path, progress)
-    # Compiled code is loaded now, so that the first request need not wait for it.
-    for per_token in (False, True):
-        model.score(ScoreBatch(Texts.from_strings([""]), per_token=per_token))
-    with suppress(CapabilityError):  # some models can only score
-        model.next_log_probs(model.initial_state(1))
+    if path.is_dir():
+        model = _load_network(path, placement or Placement())
+    else:
+        with open_model_file(path) as file:
+            head = file.read(_LONGEST_MAGIC)
+        loaders = (load for magic, load in _LOADERS.items() if head.startswith(magic))
+        model = next(loaders, _load_arpa)(path, progress)
+    _warm_up(path, model)
     return model
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a model file, in hexadecimal; raises ModelNotFoundError."""
+    """SHA-256 of a model file, in hexadecimal; raises ModelNotFoundError.
+
+    For a folder, it is that of what sha256sum prints for the files that the model consists of:
+    ``sha256sum config.json model.safetensors vocab.txt | sha256sum``, names sorted.
+    """
+    if not path.is_dir():
+        return _file_hash(path)
+    lines = (f"{_file_hash(path / name)}  {name}\n" for name in sorted(_network_files(path)))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
     with open_model_file(path) as file:
         return hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
+
+
+def _network_files(folder: Path) -> set[str]:
+    """Names of the files that a network consists of; others may lie beside them."""
+    from lmscore.models.network.checkpoint import WEIGHTS_FILE, read_config
+
+    _, spec = read_config(folder)
+    return {CONFIG_FILE, WEIGHTS_FILE} | {n for n in (spec.file, spec.codes_file) if n is not None}
+
+
+def _warm_up(path: Path, model: LanguageModel[Any]) -> None:
+    """Compile, allocate and try everything now, so that the first request need not wait for it."""
+    words = GOLDEN_SENTENCE.split()
+    rotations = [i % len(words) for i in range(_WARM_UP_TEXTS)]
+    sentences = [" ".join(words[i:] + words[:i]) for i in rotations]
+    golden = Texts.from_strings(["", GOLDEN_SENTENCE])
+    scores = [
+        model.score(ScoreBatch(golden, per_token=True)).log_probs,
+        model.score(ScoreBatch(Texts.from_strings(sentences))).log_probs,
+    ]
+    if any(np.isnan(log_probs).any() for log_probs in scores):
+        raise ModelFormatError(path, _not_numbers("a score that is no number (NaN)"))
+    with suppress(CapabilityError):  # some models can only score
+        log_probs = model.next_log_probs(model.read(golden)).astype(np.float64)
+        totals = np.exp(np.minimum(log_probs, _MOST)).sum(1)
+        # An n-gram model's file says what it likes; a network's softmax is always a distribution.
+        is_network = isinstance(model.description.structure, NetworkDescription)
+        if is_network and not np.allclose(totals, 1, atol=_ROUNDING):
+            raise ModelFormatError(path, _not_numbers(f"probabilities that sum to {totals[0]:.6g}"))
+
+
+def _not_numbers(what: str) -> str:
+    return (
+        f'it gives "{GOLDEN_SENTENCE}" {what}: its weights are damaged, or too large for the '
+        "precision that it computes in"
+    )
+
+
+def _load_network(folder: Path, placement: Placement) -> LanguageModel[Any]:
+    if not (folder / CONFIG_FILE).exists():
+        raise ModelNotFoundError(f"{folder}: a folder without a {CONFIG_FILE}, so no network")
+    try:
+        from lmscore.models.network.checkpoint import read_checkpoint
+        from lmscore.models.network.model import NetworkModel
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("lmscore"):
+            raise
+        needs = f"{folder}: networks need {error.name}: pip install 'lmscore[server]'"
+        raise CapabilityError(needs) from None
+    return NetworkModel(read_checkpoint(folder), placement)
 
 
 def _load_arpa(path: Path, progress: Progress | None) -> LanguageModel[Any]:

@@ -52,6 +52,38 @@ token takes time in proportion to the vocabulary.
 """
 Global___ScoreDetail: _TypeAlias = ScoreDetail  # noqa: Y015
 
+class _FinishReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
+    """Not known to this contract."""
+    FINISH_REASON_STOP: _FinishReason.ValueType  # 1
+    """A stop string or a stop token came."""
+    FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
+    """It has max_tokens tokens."""
+    FINISH_REASON_END_OF_TEXT: _FinishReason.ValueType  # 3
+    """The model ended the text with `</s>`."""
+    FINISH_REASON_DEAD_END: _FinishReason.ValueType  # 4
+    """No token is possible here, because of what the request bans or the model excludes."""
+
+class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
+    """Why a text ended."""
+
+FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
+"""Not known to this contract."""
+FINISH_REASON_STOP: FinishReason.ValueType  # 1
+"""A stop string or a stop token came."""
+FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
+"""It has max_tokens tokens."""
+FINISH_REASON_END_OF_TEXT: FinishReason.ValueType  # 3
+"""The model ended the text with `</s>`."""
+FINISH_REASON_DEAD_END: FinishReason.ValueType  # 4
+"""No token is possible here, because of what the request bans or the model excludes."""
+Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
+
 @_typing.final
 class TokenSequence(_message.Message):
     """Token ids in place of a text, for callers that tokenize themselves."""
@@ -90,6 +122,7 @@ class ScoreRequest(_message.Message):
     BOS_FIELD_NUMBER: _builtins.int
     EOS_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     context: _builtins.str
     """A text before every one of the texts that conditions and is not scored."""
     detail: Global___ScoreDetail.ValueType
@@ -100,6 +133,8 @@ class ScoreRequest(_message.Message):
     """Whether `</s>` is scored at the end of the text. Default true."""
     alternatives: _builtins.int
     """Number of likeliest tokens to tell in the place of each token, in FULL detail. Default 5."""
+    words: _builtins.bool
+    """Whether to tell the score of each word as well, whatever the model's tokens are. Needs texts."""
     @_builtins.property
     def model(self) -> _common_pb2.ModelSelector:
         """The model to score with."""
@@ -123,10 +158,11 @@ class ScoreRequest(_message.Message):
         bos: _builtins.bool | None = ...,
         eos: _builtins.bool | None = ...,
         alternatives: _builtins.int | None = ...,
+        words: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "eos", b"eos", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "context", b"context", "detail", b"detail", "eos", b"eos", "model", b"model", "texts", b"texts", "token_sequences", b"token_sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "alternatives", b"alternatives", "bos", b"bos", "context", b"context", "detail", b"detail", "eos", b"eos", "model", b"model", "texts", b"texts", "token_sequences", b"token_sequences", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alternatives: _TypeAlias = _typing.Literal["alternatives"]  # noqa: Y015
     _WhichOneofArgType__alternatives: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives"]  # noqa: Y015
@@ -187,6 +223,7 @@ class TextScore(_message.Message):
     OOV_COUNT_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     log_prob: _builtins.float
     """Sum of the events' log-probabilities, in nats; -inf if one is impossible."""
     log_prob_excluding_oov: _builtins.float
@@ -207,6 +244,10 @@ class TextScore(_message.Message):
     def error(self) -> _common_pb2.ItemError:
         """Why there is no score. If set, nothing else of this message is."""
 
+    @_builtins.property
+    def words(self) -> Global___WordScores:
+        """Per word, if asked for."""
+
     def __init__(
         self,
         *,
@@ -218,10 +259,11 @@ class TextScore(_message.Message):
         oov_count: _builtins.int = ...,
         tokens: Global___TokenScores | None = ...,
         error: _common_pb2.ItemError | None = ...,
+        words: Global___WordScores | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "tokens", b"tokens", "words", b"words"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log_prob", b"log_prob", "log_prob_excluding_oov", b"log_prob_excluding_oov", "oov_count", b"oov_count", "perplexity", b"perplexity", "perplexity_excluding_oov", b"perplexity_excluding_oov", "token_count", b"token_count", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log_prob", b"log_prob", "log_prob_excluding_oov", b"log_prob_excluding_oov", "oov_count", b"oov_count", "perplexity", b"perplexity", "perplexity_excluding_oov", b"perplexity_excluding_oov", "token_count", b"token_count", "tokens", b"tokens", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,11 +287,15 @@ class TokenScores(_message.Message):
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The text of each token; `</s>` for the end."""
+        """The text of each token, with bytes that are no whole character written like `<0xC3>`; the
+        vocabulary's name of the end and of a token that covers nothing of the text.
+        """
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The token's id in the model's vocabulary."""
+        """The token's id in the model's vocabulary; 4294967295 for an unknown token where the vocabulary
+        has none for those.
+        """
 
     @_builtins.property
     def begin_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -309,6 +355,68 @@ class TokenScores(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenScores: _TypeAlias = TokenScores  # noqa: Y015
+
+@_typing.final
+class WordScores(_message.Message):
+    """Per-word figures in parallel arrays, in the order of the text.
+
+    Words stand between the characters NUL, tab, line feed, carriage return and space. A token belongs
+    to the last word that begins in it, or else to the one that it is part of; one of separators alone
+    to the word that follows, or to the last one if none does. So the words of a text add up to its
+    log_prob.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    BEGIN_BYTES_FIELD_NUMBER: _builtins.int
+    END_BYTES_FIELD_NUMBER: _builtins.int
+    LOG_PROBS_FIELD_NUMBER: _builtins.int
+    OOV_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The text of each word; `</s>` for the end, which stands here if it was scored. A text of
+        separators alone is one word.
+        """
+
+    @_builtins.property
+    def begin_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the word begins, in UTF-8 bytes of the given text."""
+
+    @_builtins.property
+    def end_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the word ends (exclusive), in UTF-8 bytes of the given text."""
+
+    @_builtins.property
+    def log_probs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Sum of the log-probabilities of the word's tokens, in nats."""
+
+    @_builtins.property
+    def oov(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """Whether one of its tokens is out of vocabulary."""
+
+    @_builtins.property
+    def token_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of its tokens; 0 for a word that the model's tokenizer leaves out."""
+
+    def __init__(
+        self,
+        *,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+        begin_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        end_bytes: _abc.Iterable[_builtins.int] | None = ...,
+        log_probs: _abc.Iterable[_builtins.float] | None = ...,
+        oov: _abc.Iterable[_builtins.bool] | None = ...,
+        token_counts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_bytes", b"begin_bytes", "end_bytes", b"end_bytes", "log_probs", b"log_probs", "oov", b"oov", "token_counts", b"token_counts", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WordScores: _TypeAlias = WordScores  # noqa: Y015
 
 @_typing.final
 class LikelyTokens(_message.Message):
@@ -882,11 +990,11 @@ class TokenizedText(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The text of each token."""
+        """The text of each token, as in TokenScores."""
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The token's id in the model's vocabulary."""
+        """The token's id in the model's vocabulary, as in TokenScores."""
 
     @_builtins.property
     def begin_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -921,3 +1029,417 @@ class TokenizedText(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenizedText: _TypeAlias = TokenizedText  # noqa: Y015
+
+@_typing.final
+class GenerateRequest(_message.Message):
+    """What to continue, how tokens are chosen, and when it ends. Tokens are counted as generated, the
+    one that ends a text included.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    BOS_FIELD_NUMBER: _builtins.int
+    GREEDY_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    BEAM_FIELD_NUMBER: _builtins.int
+    NUM_SEQUENCES_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    MIN_TOKENS_FIELD_NUMBER: _builtins.int
+    STOP_STRINGS_FIELD_NUMBER: _builtins.int
+    STOP_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    BANNED_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    ALLOW_UNKNOWN_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """What stands before the text; empty for the start of a text."""
+    bos: _builtins.bool
+    """Whether `<s>` stands before the prompt. Default true."""
+    num_sequences: _builtins.int
+    """Number of texts, each with random numbers of its own. Default 1. Not for beams, whose
+    num_results says it.
+    """
+    max_tokens: _builtins.int
+    """Number of tokens after which a text ends. Default 128."""
+    min_tokens: _builtins.int
+    """Number of tokens before which nothing else ends a text. Default 0."""
+    allow_unknown: _builtins.bool
+    """Whether the unknown token may be chosen. Default false."""
+    seed: _builtins.int
+    """Seed of the random numbers. The same seed gives the same text, whatever else the server does.
+    If absent, one is drawn and returned.
+    """
+    repetition_penalty: _builtins.float
+    """Factor of the log-probabilities of tokens that are in the prompt or the text already: above 1
+    they become less likely. Greater than 0. Default 1.
+    """
+    alternatives: _builtins.int
+    """Number of likeliest tokens to tell in the place of each token. Default 0. Not for beams."""
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelSelector:
+        """The model to ask."""
+
+    @_builtins.property
+    def greedy(self) -> Global___Greedy:
+        """The likeliest token each time."""
+
+    @_builtins.property
+    def sampling(self) -> Global___Sampling:
+        """Drawn from the model's distribution."""
+
+    @_builtins.property
+    def beam(self) -> Global___Beam:
+        """The best texts of a search."""
+
+    @_builtins.property
+    def stop_strings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Strings that end a text and are no part of it, also where they begin or end inside a token."""
+
+    @_builtins.property
+    def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Token ids that end a text and are no part of it."""
+
+    @_builtins.property
+    def banned_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Token ids that are never chosen."""
+
+    def __init__(
+        self,
+        *,
+        model: _common_pb2.ModelSelector | None = ...,
+        prompt: _builtins.str = ...,
+        bos: _builtins.bool | None = ...,
+        greedy: Global___Greedy | None = ...,
+        sampling: Global___Sampling | None = ...,
+        beam: Global___Beam | None = ...,
+        num_sequences: _builtins.int | None = ...,
+        max_tokens: _builtins.int | None = ...,
+        min_tokens: _builtins.int | None = ...,
+        stop_strings: _abc.Iterable[_builtins.str] | None = ...,
+        stop_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        banned_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        allow_unknown: _builtins.bool | None = ...,
+        seed: _builtins.int | None = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        alternatives: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_unknown", b"_allow_unknown", "_alternatives", b"_alternatives", "_bos", b"_bos", "_max_tokens", b"_max_tokens", "_min_tokens", b"_min_tokens", "_num_sequences", b"_num_sequences", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "allow_unknown", b"allow_unknown", "alternatives", b"alternatives", "beam", b"beam", "bos", b"bos", "greedy", b"greedy", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "model", b"model", "num_sequences", b"num_sequences", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "seed", b"seed", "strategy", b"strategy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_unknown", b"_allow_unknown", "_alternatives", b"_alternatives", "_bos", b"_bos", "_max_tokens", b"_max_tokens", "_min_tokens", b"_min_tokens", "_num_sequences", b"_num_sequences", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "allow_unknown", b"allow_unknown", "alternatives", b"alternatives", "banned_token_ids", b"banned_token_ids", "beam", b"beam", "bos", b"bos", "greedy", b"greedy", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "model", b"model", "num_sequences", b"num_sequences", "prompt", b"prompt", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "seed", b"seed", "stop_strings", b"stop_strings", "stop_token_ids", b"stop_token_ids", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__allow_unknown: _TypeAlias = _typing.Literal["allow_unknown"]  # noqa: Y015
+    _WhichOneofArgType__allow_unknown: _TypeAlias = _typing.Literal["_allow_unknown", b"_allow_unknown"]  # noqa: Y015
+    _WhichOneofReturnType__alternatives: _TypeAlias = _typing.Literal["alternatives"]  # noqa: Y015
+    _WhichOneofArgType__alternatives: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives"]  # noqa: Y015
+    _WhichOneofReturnType__bos: _TypeAlias = _typing.Literal["bos"]  # noqa: Y015
+    _WhichOneofArgType__bos: _TypeAlias = _typing.Literal["_bos", b"_bos"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__min_tokens: _TypeAlias = _typing.Literal["min_tokens"]  # noqa: Y015
+    _WhichOneofArgType__min_tokens: _TypeAlias = _typing.Literal["_min_tokens", b"_min_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__num_sequences: _TypeAlias = _typing.Literal["num_sequences"]  # noqa: Y015
+    _WhichOneofArgType__num_sequences: _TypeAlias = _typing.Literal["_num_sequences", b"_num_sequences"]  # noqa: Y015
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["greedy", "sampling", "beam"]  # noqa: Y015
+    _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_unknown) -> _WhichOneofReturnType__allow_unknown | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alternatives) -> _WhichOneofReturnType__alternatives | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bos) -> _WhichOneofReturnType__bos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_tokens) -> _WhichOneofReturnType__min_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_sequences) -> _WhichOneofReturnType__num_sequences | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
+
+Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class Greedy(_message.Message):
+    """The likeliest token each time; of equally likely ones the one with the lowest id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Greedy: _TypeAlias = Greedy  # noqa: Y015
+
+@_typing.final
+class Sampling(_message.Message):
+    """Draws from the model's distribution, sharpened by the temperature, then cut by top_k, top_p and
+    min_p in this order, then made to sum to one again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    MIN_P_FIELD_NUMBER: _builtins.int
+    temperature: _builtins.float
+    """Divides the log-probabilities: below 1 likely tokens become likelier. Greater than 0.
+    Default 1.
+    """
+    top_k: _builtins.int
+    """Number of likeliest tokens to keep; 0 keeps all. Default 0."""
+    top_p: _builtins.float
+    """Keeps the smallest set of likeliest tokens whose mass reaches it. Above 0, at most 1.
+    Default 1.
+    """
+    min_p: _builtins.float
+    """Keeps tokens that are at least so many times as likely as the likeliest. From 0 to 1.
+    Default 0.
+    """
+    def __init__(
+        self,
+        *,
+        temperature: _builtins.float | None = ...,
+        top_k: _builtins.int | None = ...,
+        top_p: _builtins.float | None = ...,
+        min_p: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_p", b"_min_p", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "min_p", b"min_p", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_p", b"_min_p", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "min_p", b"min_p", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_p: _TypeAlias = _typing.Literal["min_p"]  # noqa: Y015
+    _WhichOneofArgType__min_p: _TypeAlias = _typing.Literal["_min_p", b"_min_p"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_p) -> _WhichOneofReturnType__min_p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+
+Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
+
+@_typing.final
+class Beam(_message.Message):
+    """The best texts found while keeping so many candidates a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    LENGTH_PENALTY_FIELD_NUMBER: _builtins.int
+    NUM_RESULTS_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """Number of candidates. At least 1."""
+    length_penalty: _builtins.float
+    """Texts are ranked by log_prob / token_count ^ length_penalty. Not negative. Default 0."""
+    num_results: _builtins.int
+    """Number of texts to return, best first. At most width. Default 1."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int = ...,
+        length_penalty: _builtins.float | None = ...,
+        num_results: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_num_results", b"_num_results", "length_penalty", b"length_penalty", "num_results", b"num_results"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty", "_num_results", b"_num_results", "length_penalty", b"length_penalty", "num_results", b"num_results", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
+    _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__num_results: _TypeAlias = _typing.Literal["num_results"]  # noqa: Y015
+    _WhichOneofArgType__num_results: _TypeAlias = _typing.Literal["_num_results", b"_num_results"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_results) -> _WhichOneofReturnType__num_results | None: ...
+
+Global___Beam: _TypeAlias = Beam  # noqa: Y015
+
+@_typing.final
+class GenerateResponse(_message.Message):
+    """What has happened since the message before. A reader that is slower than the model gets
+    several tokens in one message.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> Global___GenerationStarted:
+        """The prompt was read. Only in the first message."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedToken]:
+        """The tokens that were chosen, those of one text in their order."""
+
+    @_builtins.property
+    def finished(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationFinished]:
+        """The texts that have ended, after their tokens. The call ends after the last of them."""
+
+    def __init__(
+        self,
+        *,
+        started: Global___GenerationStarted | None = ...,
+        tokens: _abc.Iterable[Global___GeneratedToken] | None = ...,
+        finished: _abc.Iterable[Global___GenerationFinished] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "started", b"started", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class GenerationStarted(_message.Message):
+    """Who answers, and what was made of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PROMPT_OOV_COUNT_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    """The seed that was used."""
+    prompt_token_count: _builtins.int
+    """Number of tokens of the prompt."""
+    prompt_oov_count: _builtins.int
+    """Number of tokens of the prompt that are out of vocabulary."""
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelIdentity:
+        """The model that answers."""
+
+    def __init__(
+        self,
+        *,
+        model: _common_pb2.ModelIdentity | None = ...,
+        seed: _builtins.int = ...,
+        prompt_token_count: _builtins.int = ...,
+        prompt_oov_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt_oov_count", b"prompt_oov_count", "prompt_token_count", b"prompt_token_count", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationStarted: _TypeAlias = GenerationStarted  # noqa: Y015
+
+@_typing.final
+class GeneratedToken(_message.Message):
+    """One token of one text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Which text: from 0 to num_sequences - 1, or the rank of a beam's result."""
+    text: _builtins.str
+    """What became certain of the text, often empty: always whole characters, and never the
+    beginning of what may become a stop string. The deltas of a text, joined, are the text.
+    """
+    token_id: _builtins.int
+    """The token's id in the model's vocabulary."""
+    token: _builtins.str
+    """The token as the vocabulary writes it."""
+    log_prob: _builtins.float
+    """Log-probability that the model gives the token, in nats, before temperature and the like."""
+    @_builtins.property
+    def alternatives(self) -> Global___LikelyTokens:
+        """The likeliest tokens in this place, if asked for."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        text: _builtins.str = ...,
+        token_id: _builtins.int = ...,
+        token: _builtins.str = ...,
+        log_prob: _builtins.float = ...,
+        alternatives: Global___LikelyTokens | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "log_prob", b"log_prob", "sequence", b"sequence", "text", b"text", "token", b"token", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneratedToken: _TypeAlias = GeneratedToken  # noqa: Y015
+
+@_typing.final
+class GenerationFinished(_message.Message):
+    """The end of one text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Which text."""
+    text: _builtins.str
+    """The rest of the text, which was held back; often empty."""
+    reason: Global___FinishReason.ValueType
+    """Why it ended."""
+    log_prob: _builtins.float
+    """Sum of its tokens' log-probabilities, in nats."""
+    token_count: _builtins.int
+    """Number of its tokens, the one that ended it included."""
+    score: _builtins.float
+    """What beams are ranked by; absent for other strategies."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        text: _builtins.str = ...,
+        reason: Global___FinishReason.ValueType = ...,
+        log_prob: _builtins.float = ...,
+        token_count: _builtins.int = ...,
+        score: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "log_prob", b"log_prob", "reason", b"reason", "score", b"score", "sequence", b"sequence", "text", b"text", "token_count", b"token_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015

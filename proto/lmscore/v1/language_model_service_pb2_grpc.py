@@ -57,6 +57,11 @@ class LanguageModelServiceStub:
                 request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.SerializeToString,
                 response_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_stream(
+                '/lmscore.v1.LanguageModelService/Generate',
+                request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.GenerateResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/lmscore.v1.LanguageModelService/Tokenize',
                 request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.TokenizeRequest.SerializeToString,
@@ -101,6 +106,14 @@ class LanguageModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Generate(self, request, context):
+        """Continues a prompt, token by token. The first message says who answers and with which seed;
+        every sequence ends with a message of its own. Cancelling the call ends it at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Tokenize(self, request, context):
         """Splits texts into the model's tokens.
         """
@@ -130,6 +143,11 @@ def add_LanguageModelServiceServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.FromString,
                     response_serializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictResponse.SerializeToString,
+            ),
+            'Generate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.GenerateRequest.FromString,
+                    response_serializer=lmscore_dot_v1_dot_language__model__service__pb2.GenerateResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -248,6 +266,33 @@ class LanguageModelService:
             '/lmscore.v1.LanguageModelService/Predict',
             lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.SerializeToString,
             lmscore_dot_v1_dot_language__model__service__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lmscore.v1.LanguageModelService/Generate',
+            lmscore_dot_v1_dot_language__model__service__pb2.GenerateRequest.SerializeToString,
+            lmscore_dot_v1_dot_language__model__service__pb2.GenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,10 @@ class LanguageModelServiceStub:
     """
     Predict: _grpc.UnaryUnaryMultiCallable[_language_model_service_pb2.PredictRequest, _language_model_service_pb2.PredictResponse]
     """The likeliest next tokens after each prompt, and how sure the model is."""
+    Generate: _grpc.UnaryStreamMultiCallable[_language_model_service_pb2.GenerateRequest, _language_model_service_pb2.GenerateResponse]
+    """Continues a prompt, token by token. The first message says who answers and with which seed;
+    every sequence ends with a message of its own. Cancelling the call ends it at once.
+    """
     Tokenize: _grpc.UnaryUnaryMultiCallable[_language_model_service_pb2.TokenizeRequest, _language_model_service_pb2.TokenizeResponse]
     """Splits texts into the model's tokens."""
 
@@ -75,6 +79,10 @@ class LanguageModelServiceAsyncStub(LanguageModelServiceStub):
     """
     Predict: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.PredictRequest, _language_model_service_pb2.PredictResponse]  # type: ignore[assignment]
     """The likeliest next tokens after each prompt, and how sure the model is."""
+    Generate: _aio.UnaryStreamMultiCallable[_language_model_service_pb2.GenerateRequest, _language_model_service_pb2.GenerateResponse]  # type: ignore[assignment]
+    """Continues a prompt, token by token. The first message says who answers and with which seed;
+    every sequence ends with a message of its own. Cancelling the call ends it at once.
+    """
     Tokenize: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.TokenizeRequest, _language_model_service_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Splits texts into the model's tokens."""
 
@@ -121,6 +129,16 @@ class LanguageModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_language_model_service_pb2.PredictResponse, _abc.Awaitable[_language_model_service_pb2.PredictResponse]]:
         """The likeliest next tokens after each prompt, and how sure the model is."""
+
+    @_abc_1.abstractmethod
+    def Generate(
+        self,
+        request: _language_model_service_pb2.GenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_language_model_service_pb2.GenerateResponse], _abc.AsyncIterator[_language_model_service_pb2.GenerateResponse]]:
+        """Continues a prompt, token by token. The first message says who answers and with which seed;
+        every sequence ends with a message of its own. Cancelling the call ends it at once.
+        """
 
     @_abc_1.abstractmethod
     def Tokenize(

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from lmscore.models.errors import ModelError
-from lmscore.models.language_model import ScoreBatch, Texts
-from lmscore.server.lifecycle import StartError, load, serve
+from lmscore.models.language_model import ModelDescription, NetworkDescription, ScoreBatch, Texts
+from lmscore.models.loading import GOLDEN_SENTENCE
+from lmscore.server.lifecycle import StartError, load, placement_of, serve
 from lmscore.server.logs import configure_logs
 from lmscore.server.settings import (
     ENVIRONMENT_PREFIX,
@@ -32,6 +33,7 @@ example {ENVIRONMENT_PREFIX}LISTEN), which beats the --config file, which beats 
 Examples:
   lmscore-server --model news=news.arpa.gz
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
+  lmscore-server --model lstm=checkpoints/lstm --device cuda:0
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
 """
@@ -77,14 +79,23 @@ def _run(
 
 
 def _dry_run(settings: Settings) -> None:
+    placement = placement_of(settings)
     for source in settings.model:
-        served = load(source)
-        scores = served.model.score(ScoreBatch(Texts.from_strings(["the quick brown fox"])))
-        click.echo(
-            f"{source.name}: {served.model.description.kind}, "
-            f"{len(served.model.vocabulary)} tokens; "
-            f"'the quick brown fox' has {scores.log_probs[0]:.4f} nats"
-        )
+        model = load(source, placement).model
+        [log_prob] = model.score(ScoreBatch(Texts.from_strings([GOLDEN_SENTENCE]))).log_probs
+        made_of = _made_of(model.description)
+        click.echo(f"{source.name}: {made_of}; '{GOLDEN_SENTENCE}' has {log_prob:.4f} nats")
+
+
+def _made_of(description: ModelDescription) -> str:
+    size, structure = description.vocabulary_size, description.structure
+    if not isinstance(structure, NetworkDescription):
+        return f"{description.kind}, {size} tokens"
+    layers = "+".join(map(str, structure.hidden_sizes))
+    return (
+        f"{description.kind} of {layers} units, {size} {description.tokenizer}, "
+        f"on {structure.device} in {structure.dtype}"
+    )
 
 
 def _fail(problem: object, code: int) -> Any:

@@ -128,6 +128,22 @@ class OverloadedError(ServiceError):
 
 
 @dataclass(eq=False)
+class OutOfMemoryError(ServiceError):
+    """The memory, of the device or of the machine, was not enough for the request."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "OUT_OF_MEMORY"
+
+    retry_after_seconds: float = field(default=1.0)
+
+    def __str__(self) -> str:
+        return (
+            f"there was not enough memory; try again in {self.retry_after_seconds:g} s, "
+            "with shorter or fewer texts if it happens again"
+        )
+
+
+@dataclass(eq=False)
 class DrainingError(ServiceError):
     """The server is shutting down and takes no new calls."""
 

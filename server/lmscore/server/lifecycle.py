@@ -19,7 +19,10 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from lmscore.models.errors import CapabilityError
+from lmscore.models.language_model import NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
+from lmscore.models.network.placement import Placement
 from lmscore.server.convert.items import Limits
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
@@ -42,7 +45,6 @@ SERVICES = (
 ENDING_SECONDS = 5.0
 """How long calls that the drain timeout ends may take to end."""
 
-Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
@@ -52,13 +54,34 @@ class StartError(Exception):
     """The server cannot start; the message says why and what to do."""
 
 
-def load(source: ModelSource, version: int = 1) -> ServedModel:
+def placement_of(settings: Settings) -> Placement:
+    """Where networks compute. Raises StartError for a device that is asked for and not there."""
+    placement = Placement(
+        settings.device, settings.dtype, settings.threads, settings.max_batch_tokens
+    )
+    if settings.device.startswith("cuda"):
+        try:
+            placement.torch_device()
+        except CapabilityError as error:
+            raise StartError(f"{error}; --device cpu computes without") from None
+        except ModuleNotFoundError as error:
+            needs = f"device {settings.device} needs {error.name}: pip install 'lmscore[server]'"
+            raise StartError(needs) from None
+    return placement
+
+
+def load(source: ModelSource, placement: Placement, version: int = 1) -> ServedModel:
     """Read a model. Raises ModelError."""
     # The first load on a machine also compiles the kernels, which takes some twenty seconds.
     log.info("loading model", model=source.name, path=str(source.path))
     started = time.perf_counter()
-    model = load_model(source.path)
+    model = load_model(source.path, placement=placement)
     served = ServedModel(source.name, version, fingerprint(source.path), model)
+    structure = model.description.structure
+    if isinstance(structure, NetworkDescription):
+        place = {"device": structure.device, "dtype": structure.dtype}
+    else:
+        place = {}
     log.info(
         "model loaded",
         model=source.name,
@@ -66,6 +89,7 @@ def load(source: ModelSource, version: int = 1) -> ServedModel:
         seconds=round(time.perf_counter() - started, 2),
         kind=model.description.kind,
         vocabulary=model.description.vocabulary_size,
+        **place,
     )
     return served
 
@@ -75,6 +99,7 @@ class Server:
     """A server that listens, with what it needs to serve and to stop."""
 
     settings: Settings
+    placement: Placement  # of networks
     grpc_server: grpc.aio.Server
     port: int
     repository: ModelRepository
@@ -90,7 +115,7 @@ class Server:
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
         for source in self.settings.model:
-            self.repository.add(await _on_daemon_thread(load, source))
+            self.repository.add(await _on_daemon_thread(partial(load, source, self.placement)))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -116,6 +141,7 @@ class Server:
 
 async def build(settings: Settings) -> Server:
     """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
+    placement = placement_of(settings)
     calls = CallInterceptor()
     grpc_server = grpc.aio.server(
         interceptors=[calls],
@@ -130,7 +156,7 @@ async def build(settings: Settings) -> Server:
         ],
     )
     repository = ModelRepository()
-    scheduler = Scheduler(settings.threads, settings.max_queued_bytes)
+    scheduler = Scheduler(settings.threads, settings.max_queued_bytes, settings.max_batch_tokens)
     limits = Limits(
         settings.max_texts,
         settings.max_text_bytes,
@@ -155,20 +181,22 @@ async def build(settings: Settings) -> Server:
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     port = _listen(grpc_server, settings.listen)
-    return Server(settings, grpc_server, port, repository, scheduler, calls, health_servicer)
+    return Server(
+        settings, placement, grpc_server, port, repository, scheduler, calls, health_servicer
+    )
 
 
-async def _on_daemon_thread(work: Callable[[Argument], Result], argument: Argument) -> Result:
+async def _on_daemon_thread(work: Callable[[], Result]) -> Result:
     """What work gives; a thread that nothing waits for when the process is told to end."""
     done: Future[Result] = Future()
 
     def run() -> None:
         try:
-            done.set_result(work(argument))
+            done.set_result(work())
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
             done.set_exception(error)
 
-    threading.Thread(target=run, name=work.__name__, daemon=True).start()
+    threading.Thread(target=run, name="load", daemon=True).start()
     return await asyncio.wrap_future(done)
 
 

@@ -19,36 +19,43 @@ from lmscore.models.language_model import (
     TokenArrays,
     TokenizedTexts,
 )
-from lmscore.server.errors import CorruptModelError, OverloadedError, UnsupportedError
+from lmscore.server.errors import CorruptModelError, UnsupportedError
+from lmscore.server.memory import within_memory
+from lmscore.server.merging import size_of
+from lmscore.server.work_queue import SingleWorker, WorkQueue
 
-_RETRY_AFTER_SECONDS = 0.1  # a full queue of n-gram work is gone in less
-
-BYTES_OF_ITEM = 64
-"""What an item costs besides its text: many empty ones fill the queue too."""
+_POOL_RETRY_SECONDS = 0.1  # a full queue of n-gram work is gone in less
+_NETWORK_RETRY_SECONDS = 1.0
 
 Result = TypeVar("Result")
 
 
 class Scheduler:
-    """A queue, bounded in bytes of input, in front of threads that work.
+    """Queues, bounded in bytes of input, in front of threads that work.
 
-    Work whose caller has gone (cancelled, deadline passed) leaves the queue without being done.
+    Models that take the whole machine, which networks do, have one thread and one queue for them
+    all; other work has a pool and a queue of its own, and never waits for theirs. Work whose caller
+    has gone (cancelled, deadline passed) leaves its queue without being done.
     """
 
-    def __init__(self, threads: int, max_queued_bytes: int) -> None:
+    def __init__(self, threads: int, max_queued_bytes: int, max_merged_bytes: int = 8192) -> None:
+        """max_queued_bytes is of each queue, max_merged_bytes of batches that are scored as one."""
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="model")
-        self._max_queued_bytes = max_queued_bytes
-        self._queued_bytes = 0  # waiting or running; touched on the event loop only
+        self._worker = SingleWorker(max_merged_bytes)
+        self._pool_queue = WorkQueue(max_queued_bytes, _POOL_RETRY_SECONDS)
+        self._worker_queue = WorkQueue(max_queued_bytes, _NETWORK_RETRY_SECONDS)
 
     async def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> BatchScores:
         """Score a batch; OverloadedError if too much is waiting already."""
-        size = int(batch.items.offsets[-1]) + BYTES_OF_ITEM * len(batch.items)
-        if batch.contexts is not None:
-            size += int(batch.contexts.offsets[-1])
-        if isinstance(batch.items, Texts) and size <= model.quick_bytes:
-            with _told_to_callers():
-                return model.score(batch)  # a thread would take longer to wake up
-        return await self._submit(size, model.score, batch)
+        size = size_of(batch)
+        with _told_to_callers():
+            if isinstance(batch.items, Texts) and size <= model.quick_bytes:
+                # A thread would take longer to wake up.
+                return within_memory(model.score, batch)
+            if not model.exclusive:
+                return await self._on_pool(size, partial(model.score, batch))
+            score = partial(self._worker.score, model, batch)
+            return await self._worker_queue.result(size, score)
 
     async def details(
         self, model: LanguageModel[Any], batch: ScoreBatch, events: TokenArrays, k: int
@@ -57,18 +64,20 @@ class Scheduler:
 
         Raises OverloadedError, or UnsupportedError for a model that can only score.
         """
-        return await self._submit(len(events.token_ids), event_details, model, batch, events, k)
+        work = partial(event_details, model, batch, events, k)
+        return await self._submit(model, len(events.token_ids), work)
 
     async def predict(
         self, model: LanguageModel[Any], prompts: Texts, k: int, *, bos: bool
     ) -> Distributions:
         """What may follow each prompt; raises as details does."""
         work = partial(predict, model, prompts, k, bos=bos)
-        return await self._submit(int(prompts.offsets[-1]), work)
+        return await self._submit(model, int(prompts.offsets[-1]), work)
 
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; OverloadedError if too much is waiting already."""
-        return await self._submit(int(texts.offsets[-1]), model.tokenize, texts)
+        with _told_to_callers():  # a tokenizer does not take the whole machine
+            return await self._on_pool(int(texts.offsets[-1]), partial(model.tokenize, texts))
 
     async def run(self, work: Callable[..., Result], *args: object) -> Result:
         """Do what a request needs besides the model's work, away from the event loop."""
@@ -76,22 +85,21 @@ class Scheduler:
 
     def close(self) -> None:
         """Drop what is queued and wait for what runs."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._worker.close()
+        self._pool.shutdown(wait=True)
 
-    async def _submit(self, size: int, work: Callable[..., Result], *args: object) -> Result:
-        if self._queued_bytes and self._queued_bytes + size > self._max_queued_bytes:
-            raise OverloadedError(self._queued_bytes, _RETRY_AFTER_SECONDS)
-        self._queued_bytes += size
-        future = self._pool.submit(work, *args)
-        # Released when the work ends, not when the caller leaves: what is running cannot be taken
-        # back, and its memory is in use until then.
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, size))
+    async def _submit(
+        self, model: LanguageModel[Any], size: int, work: Callable[[], Result]
+    ) -> Result:
         with _told_to_callers():
-            return await asyncio.wrap_future(future)
+            if not model.exclusive:
+                return await self._on_pool(size, work)
+            return await self._worker_queue.result(size, partial(self._worker.submit, work))
 
-    def _release(self, size: int) -> None:
-        self._queued_bytes -= size
+    async def _on_pool(self, size: int, work: Callable[[], Result]) -> Result:
+        submit = partial(self._pool.submit, within_memory, work)
+        return await self._pool_queue.result(size, submit)
 
 
 @contextmanager

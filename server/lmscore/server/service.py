@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
-from lmscore.server.convert import models, predict, rescore, score, tokenize
+from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
+from lmscore.server.convert import models, predict, rescore, score, score_reply, tokenize
 from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
 from lmscore.server.repository import ModelRepository
@@ -18,6 +19,7 @@ from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
 
+Work = TypeVar("Work")
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -74,13 +76,13 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         served = self._repository.find(*selector(request.model))
         # A request may have millions of numbers: nothing is done to them on the event loop.
         work = await self._scheduler.run(rescore.rescore_work, request, self._limits)
-        scores = [await self._scheduler.score(served.model, part.batch) for part in work.parts]
+        scores = await self._scores(served.model, [part.batch for part in work.parts])
         return await self._scheduler.run(rescore.rescore_response, served, request, work, scores)
 
     async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
         """Tell what may follow each prompt."""
         served = self._repository.find(*selector(request.model))
-        work = predict.predict_work(request, self._limits)
+        work = predict.predict_work(request, self._limits, served.model.vocabulary)
         distributions = await self._scheduler.predict(
             served.model, work.prompts, work.top_k, bos=work.bos
         )
@@ -93,7 +95,9 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
     ) -> wire.TokenizeResponse:
         """Split texts."""
         served = self._repository.find(*selector(request.model))
-        texts, strings, errors = tokenize.tokenize_work(request, self._limits)
+        texts, strings, errors = await self._prepared(
+            served.model, tokenize.tokenize_work, request, self._limits, served.model
+        )
         tokenized = await self._scheduler.tokenize(served.model, texts)
         return await self._scheduler.run(
             tokenize.tokenize_response, served, strings, tokenized, errors
@@ -101,7 +105,9 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
 
     async def _score(self, request: wire.ScoreRequest) -> wire.ScoreResponse:
         served = self._repository.find(*selector(request.model))
-        work = score.score_work(request, self._limits, served.model.vocabulary)
+        work = await self._prepared(
+            served.model, score.score_work, request, self._limits, served.model
+        )
         scores = await self._scheduler.score(served.model, work.batch)
         details = None
         if work.alternatives is not None and scores.tokens is not None:
@@ -109,8 +115,22 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 served.model, work.batch, scores.tokens, work.alternatives
             )
         if scores.tokens is None:
-            return score.score_response(served, work, scores, None)
-        return await self._scheduler.run(score.score_response, served, work, scores, details)
+            return score_reply.score_response(served, work, scores, None)
+        return await self._scheduler.run(score_reply.score_response, served, work, scores, details)
+
+    async def _scores(
+        self, model: LanguageModel[Any], batches: list[ScoreBatch]
+    ) -> list[BatchScores]:
+        if not model.exclusive:
+            return [await self._scheduler.score(model, batch) for batch in batches]
+        # Batches that wait together are scored together.
+        return await asyncio.gather(*(self._scheduler.score(model, batch) for batch in batches))
+
+    async def _prepared(
+        self, model: LanguageModel[Any], work: Callable[..., Work], *args: object
+    ) -> Work:
+        """What is to be done for a request; counting a network's tokens can mean to split texts."""
+        return await self._scheduler.run(work, *args) if model.exclusive else work(*args)
 
     def _is_quick(self, request: wire.ScoreRequest) -> bool:
         try:

@@ -25,6 +25,7 @@ from pydantic import (
 
 ENVIRONMENT_PREFIX = "LMSCORE_"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
 class ConfigurationError(Exception):
@@ -87,6 +88,12 @@ def _check_address(value: object) -> object:
     return value
 
 
+def _check_device(value: object) -> object:
+    if isinstance(value, str) and not _DEVICE.fullmatch(value):
+        raise ValueError(f"{value!r} is none of auto, cpu, cuda, cuda:N")
+    return value
+
+
 class Settings(BaseModel):
     """Everything that can be configured."""
 
@@ -111,9 +118,26 @@ class Settings(BaseModel):
         BeforeValidator(_check_address),
         Field(description="Address to listen on, as HOST:PORT; port 0 takes a free one"),
     ] = "127.0.0.1:50051"
-    threads: Annotated[int, Field(ge=1, le=1024, description="Threads that score")] = (
-        os.cpu_count() or 1
-    )
+    threads: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Threads that score with n-grams, and CPU threads that one network uses",
+        ),
+    ] = os.cpu_count() or 1
+    device: Annotated[
+        str,
+        BeforeValidator(_check_device),
+        Field(description="Where networks compute: cpu, cuda, cuda:N, or auto for CUDA if any"),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="Precision of networks: float32, bfloat16, or auto for the faster one"),
+    ] = "auto"
+    max_batch_tokens: Annotated[
+        int, Field(ge=1, description="Most tokens that a network computes at once")
+    ] = 8192
     max_message_bytes: Annotated[
         int, Field(ge=1024, le=2**31 - 1, description="Largest request and response, in bytes")
     ] = 16 * 2**20

@@ -82,13 +82,13 @@ def _json(total: CorpusMeasures, model: ModelIdentity | None) -> str:
 def _text(total: CorpusMeasures) -> str:
     rows = {
         "lines": f"{total.texts}",
-        "events": f"{total.events}, {total.oov_events} of them unknown words",
+        "events": f"{total.events}, {total.oov_events} of them unknown",
         "log-likelihood": f"{total.log_prob:.4f} nats",
         "cross-entropy": f"{total.cross_entropy_nats:.6f} nats, "
         f"{total.cross_entropy_bits:.6f} bits an event",
         "bits per character": f"{total.bits_per_character:.6f}",
         "perplexity": f"{total.perplexity:.6g}",
-        "  without unknown words": f"{total.perplexity_excluding_oov:.6g}",
+        "  without unknown ones": f"{total.perplexity_excluding_oov:.6g}",
         "  without ends of lines": f"{total.perplexity_without_ends:.6g}",
     }
     return "".join(f"{name:<26}{value}\n" for name, value in rows.items())

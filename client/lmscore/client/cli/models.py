@@ -19,6 +19,8 @@ from lmscore.client.results import ModelInfo
 def models(as_json: bool, address: str, timeout: float) -> None:
     """List the server's models.
 
+    The size is the order of n-grams, or the units of a network's hidden layers.
+
     \b
     Examples:
       lmscore models
@@ -35,9 +37,10 @@ def models(as_json: bool, address: str, timeout: float) -> None:
 
 def _table(found: tuple[ModelInfo, ...]) -> Table:
     table = Table("model", box=None, pad_edge=False)
-    for heading in ("version", "state", "kind", "order", "vocabulary", "parameters", "memory"):
+    for heading in ("version", "state", "kind", "size", "vocabulary", "parameters", "memory"):
         table.add_column(heading, justify="left" if heading in {"state", "kind"} else "right")
     table.add_column("fingerprint")
+    table.add_column("device")
     for model in found:
         description = _description(model) if model.ready else []
         name = Text(model.identity.name)  # not a string, which could hold rich's markup
@@ -48,9 +51,17 @@ def _table(found: tuple[ModelInfo, ...]) -> Table:
 def _description(model: ModelInfo) -> list[str]:
     return [
         model.kind,
-        str(model.ngram.order) if model.ngram else "",
-        f"{model.vocabulary_size:,}",
+        _size(model),
+        f"{model.vocabulary_size:,} {model.tokenizer}",
         f"{model.parameter_count:,}",
         decimal(model.memory_bytes),
         model.identity.fingerprint[:12],
+        f"{model.network.device} {model.network.dtype}" if model.network else "",
     ]
+
+
+def _size(model: ModelInfo) -> str:
+    """The order of n-grams, the units of a network by layer."""
+    if model.network:
+        return "+".join(map(str, model.network.hidden_sizes))
+    return str(model.ngram.order) if model.ngram else ""

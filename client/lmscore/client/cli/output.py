@@ -34,6 +34,11 @@ def complain(message: str) -> None:
     note(f"lmscore: {message}")
 
 
+def visible(token: str) -> str:
+    """A token as a line of text can show it: one with blanks or control characters in quotes."""
+    return token if token.isprintable() and " " not in token and token else repr(token)
+
+
 @contextmanager
 def output(path: str = "-") -> Iterator[TextIO]:
     """A file or standard output, in UTF-8 whatever the locale is; flushed at the end."""

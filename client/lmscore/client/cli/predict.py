@@ -9,7 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from lmscore.client.cli.options import connect, connection_options, json_option, model_option, utf8
-from lmscore.client.cli.output import answered_by, json_line, output, record_of, table_text
+from lmscore.client.cli.output import (
+    answered_by,
+    json_line,
+    output,
+    record_of,
+    table_text,
+    visible,
+)
 from lmscore.client.results import ModelIdentity, Prediction
 
 
@@ -63,5 +70,5 @@ def _table(prompt: str, prediction: Prediction, _: ModelIdentity) -> str:
     table.add_column("log-prob (nats)", justify="right")
     for token in prediction.next:
         probability = f"{math.exp(token.log_prob):.4f}"
-        table.add_row(Text(token.text), probability, f"{token.log_prob:.4f}")
+        table.add_row(Text(visible(token.text)), probability, f"{token.log_prob:.4f}")
     return f"{prompt}\n{table_text(table)}entropy {prediction.entropy:.4f} nats\n\n"

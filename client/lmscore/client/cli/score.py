@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import tee
 
@@ -26,16 +27,20 @@ from lmscore.client.cli.output import (
     output,
     progress,
     record_of,
+    visible,
 )
 from lmscore.client.errors import ItemError
 from lmscore.client.measures import CorpusMeasures
-from lmscore.client.results import ModelIdentity, TextScore, TokenScore
+from lmscore.client.results import ModelIdentity, TextScore, TokenScore, WordScore
 from lmscore.client.textfile import LineReader
 
 
 @click.command()
 @source_argument
 @click.option("--tokens", is_flag=True, help="Show every token: surprisal, n-gram length, OOV.")
+@click.option(
+    "--words", is_flag=True, help="Show every word, whatever the model's tokens are, with its sum."
+)
 @click.option(
     "--alternatives",
     type=click.IntRange(min=1),
@@ -54,6 +59,7 @@ from lmscore.client.textfile import LineReader
 def score(
     source: str,
     tokens: bool,
+    words: bool,
     alternatives: int | None,
     context: str,
     bos: bool,
@@ -75,11 +81,12 @@ def score(
       lmscore score sentences.txt > scores.tsv
       echo "the function returns a list" | lmscore score --tokens -
       echo "the function returns a lisp" | lmscore score --alternatives 3 -
+      echo "the function returns a list" | lmscore score --words --model lstm -
       lmscore score --json --model cv hypotheses.txt.gz | jq .perplexity
     """
     lines = LineReader(source)
     summary = Summary()
-    write = _json if as_json else _table if tokens or alternatives else _row
+    write = _json if as_json else _table if tokens or words or alternatives else _row
     with (
         connect(address, timeout, model) as client,
         output() as out,
@@ -91,6 +98,7 @@ def score(
             batch_texts=batch,
             context=context,
             tokens=tokens,
+            words=words,
             alternatives=alternatives or 0,
             bos=bos,
             eos=eos,
@@ -128,36 +136,52 @@ def _json(text: str, outcome: TextScore | ItemError, model: ModelIdentity) -> st
 def _table(text: str, outcome: TextScore | ItemError, _: ModelIdentity) -> str:
     if isinstance(outcome, ItemError):
         return f"{text}\n-\n\n"
-    detailed = any(token.rank is not None for token in outcome.tokens)
-    rows = [
-        (
-            token.text,
-            f"{token.surprisal:.4f}",
-            "" if token.matched_order is None else str(token.matched_order),
-            "OOV" if token.oov else "",
-            *(_detail(token) if detailed else ()),
-        )
-        for token in outcome.tokens
-    ]
-    table = columns(_HEADINGS if detailed else _HEADINGS[:4], rows, left={0, 6})
+    tables = (_token_table(outcome.tokens), _word_table(outcome.words))
+    table = "\n".join(each for each in tables if each)
     total = f"log-prob {outcome.log_prob:.4f} nats, perplexity {outcome.perplexity:.4f}"
     return f"{text}\n{table}{total}\n\n"
 
 
-_HEADINGS = (
-    "token",
-    "surprisal (nats)",
-    "n-gram",
-    "OOV",
-    "rank",
-    "entropy (nats)",
-    "likeliest here",
-)
+def _token_table(tokens: Sequence[TokenScore]) -> str:
+    """A row a token; columns for what there is."""
+    if not tokens:
+        return ""
+    of_ngrams = any(token.matched_order is not None for token in tokens)
+    detailed = any(token.rank is not None for token in tokens)
+    headings = ["token", "surprisal (nats)", *(["n-gram"] if of_ngrams else []), "OOV"]
+    if detailed:
+        headings += ["rank", "entropy (nats)", "likeliest here"]
+    rows = [
+        (
+            visible(token.text),
+            f"{token.surprisal:.4f}",
+            *([str(token.matched_order)] if of_ngrams else []),
+            "OOV" if token.oov else "",
+            *(_detail(token) if detailed else ()),
+        )
+        for token in tokens
+    ]
+    return columns(headings, rows, left={0, headings.index("OOV") + 3})
 
 
 def _detail(token: TokenScore) -> tuple[str, str, str]:
-    likeliest = " ".join(each.text for each in token.alternatives)
+    likeliest = " ".join(visible(each.text) for each in token.alternatives)
     return str(token.rank), f"{token.entropy:.2f}", likeliest
+
+
+def _word_table(words: Sequence[WordScore]) -> str:
+    if not words:
+        return ""
+    rows = [
+        (
+            visible(word.text),
+            f"{word.surprisal:.4f}",
+            str(word.token_count),
+            "OOV" if word.oov else "",
+        )
+        for word in words
+    ]
+    return columns(("word", "surprisal (nats)", "tokens", "OOV"), rows, left={0})
 
 
 @dataclass(slots=True)

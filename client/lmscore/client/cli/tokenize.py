@@ -20,6 +20,7 @@ from lmscore.client.cli.output import (
     json_line,
     output,
     progress,
+    visible,
 )
 from lmscore.client.errors import ItemError
 from lmscore.client.results import ModelIdentity, Token
@@ -37,9 +38,9 @@ def tokenize(
 ) -> None:
     """Split each line of a file, plain or gzipped, or of standard input, into a model's tokens.
 
-    Writes one line a text, in order: the tokens, separated by spaces; "-" for a line that cannot
-    be split. With --json also ids, places in UTF-8 bytes, and whether a token is out of
-    vocabulary.
+    Writes one line a text, in order: the tokens, separated by spaces, those with blanks of their
+    own in quotes; "-" for a line that cannot be split. With --json also ids, places in UTF-8 bytes,
+    and whether a token is out of vocabulary.
 
     \b
     Examples:
@@ -70,7 +71,7 @@ def tokenize(
 def _line(_: str, outcome: tuple[Token, ...] | ItemError, __: ModelIdentity) -> str:
     if isinstance(outcome, ItemError):
         return "-\n"
-    return " ".join(token.text for token in outcome) + "\n"
+    return " ".join(visible(token.text) for token in outcome) + "\n"
 
 
 def _json(text: str, outcome: tuple[Token, ...] | ItemError, model: ModelIdentity) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -79,6 +80,10 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
     def gather(self, states: NDArray[np.uint32], indices: NDArray[np.int64]) -> NDArray[np.uint32]:
         """The states at some indices."""
         return states[indices]
+
+    def concatenate(self, parts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+        """The states of several batches in one."""
+        return np.concatenate(parts)
 
     def read(self, texts: Texts, *, bos: bool = True) -> NDArray[np.uint32]:
         """The states after texts: their last words."""

@@ -40,6 +40,7 @@ class Workers:
         """Have the leader do a piece of work, and give its result."""
 
         def run() -> Result:
+            torch.set_num_threads(1)  # the matrix library has one number for the whole process
             with torch.inference_mode():
                 return work(*args, **options)
 

@@ -37,7 +37,8 @@ def events_of_sequences(sequences: TokenSequences, vocabulary: Vocabulary, *, eo
 def checked_ids(sequences: TokenSequences, vocabulary: Vocabulary) -> NDArray[np.uint32]:
     """The ids of token sequences; raises TokenIdError for one that is not an event."""
     bad = (sequences.ids < 0) | (sequences.ids >= len(vocabulary))
-    bad |= sequences.ids == vocabulary.bos_id
+    if vocabulary.bos_id != vocabulary.eos_id:  # else it is the event that ends a text
+        bad |= sequences.ids == vocabulary.bos_id
     if not bad.any():
         return sequences.ids.astype(np.uint32)
     at = int(bad.argmax())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmscore.models.distribution import Distributions
 from lmscore.models.errors import CapabilityError
-from lmscore.models.language_model import Texts
+from lmscore.models.language_model import LanguageModel, Texts
 from lmscore.models.vocabulary import Vocabulary
 from lmscore.server.errors import (
     InvalidFieldError,
@@ -23,6 +26,9 @@ from lmscore.v1 import language_model_service_pb2 as wire
 
 BYTES_OF_TOKEN = 30
 """What a reply says of a token takes about so much, besides its text."""
+
+NO_TOKEN_ID = 2**32 - 1
+"""On the wire, the id of an unknown token where the vocabulary has none for it."""
 
 ItemErrors = dict[int, ServiceError]
 """Why items of a request cannot be answered, by their index."""
@@ -119,11 +125,64 @@ def text_items(
     return Texts.from_strings(strings), strings, errors
 
 
+def token_count(model: LanguageModel[Any], texts: Texts, enough: int) -> int:
+    """Number of tokens of texts; a bound of it, which is quicker, if that is not above enough."""
+    match model.description.tokenizer:
+        case "words":
+            return int(texts.word_counts().sum())
+        case "characters":
+            return int(np.count_nonzero((texts.data & 0xC0) != 0x80))
+        case "bytes":
+            return len(texts.data)
+        case "subwords":
+            bound = len(texts.data) + len(texts)  # one that covers nothing may stand before a text
+            return bound if bound <= enough else len(model.tokenize(texts).token_ids)
+
+
+def wire_ids(token_ids: NDArray[np.int64]) -> list[int]:
+    """Token ids as messages have them: NO_TOKEN_ID for that of an unknown token without one."""
+    ids: list[int] = token_ids.astype(np.uint32).tolist()
+    return ids
+
+
 def surfaces(text: str, begins: list[int], ends: list[int]) -> list[str]:
-    """The pieces of a text that tokens cover, as they are written there."""
+    """The pieces of a text that tokens cover, as they are written there.
+
+    A byte of what is not a whole character is written like <0xC3>.
+    """
     data = text.encode()
     pairs = zip(begins, ends, strict=True)
-    return [data[begin:end].decode(errors="replace") for begin, end in pairs]
+    return [data[begin:end].decode(errors=_HEXADECIMAL) for begin, end in pairs]
+
+
+def name_empty(texts: list[str], token_ids: list[int], vocabulary: Vocabulary) -> None:
+    """Put the vocabulary's names in the place of tokens that cover nothing of their text."""
+    if "" in texts:
+        for i, text in enumerate(texts):
+            if not text and token_ids[i] != NO_TOKEN_ID:
+                [texts[i]] = token_texts([token_ids[i]], vocabulary)
+
+
+def special_name(vocabulary: Vocabulary, token_id: int, usual: str) -> str:
+    """A special token's name: empty if there is none, the usual one if names are not known."""
+    if token_id < 0:
+        return ""
+    try:
+        return vocabulary.token(token_id)
+    except CapabilityError:
+        return usual
+
+
+_HEXADECIMAL = "lmscore-hexadecimal"
+
+
+def _as_hexadecimal(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(f"<0x{byte:02X}>" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_HEXADECIMAL, _as_hexadecimal)
 
 
 def likely_tokens(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import NetworkDescription, NgramDescription
-from lmscore.models.vocabulary import BOS, EOS, UNK, Vocabulary
-from lmscore.server.convert.items import identity
+from lmscore.models.vocabulary import BOS, EOS, UNK
+from lmscore.server.convert.items import identity, special_name
 from lmscore.server.repository import LoadingModel, ServedModel
 from lmscore.v1 import model_service_pb2
 
@@ -42,24 +41,14 @@ def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
         memory_bytes=description.memory_bytes,
         tokenizer=_TOKENIZERS[description.tokenizer],
         scoring_contract=model_service_pb2.ScoringContract(
-            bos_token=_token(vocabulary, vocabulary.bos_id, BOS),
-            eos_token=_token(vocabulary, vocabulary.eos_id, EOS),
-            unknown_token=_token(vocabulary, vocabulary.unk_id, UNK),
+            bos_token=special_name(vocabulary, vocabulary.bos_id, BOS),
+            eos_token=special_name(vocabulary, vocabulary.eos_id, EOS),
+            unknown_token=special_name(vocabulary, vocabulary.unk_id, UNK),
             has_unknown=description.has_unknown,
             unknown_log_prob=description.unknown_log_prob,
         ),
         **_structure(description.structure),
     )
-
-
-def _token(vocabulary: Vocabulary, token_id: int, usual: str) -> str:
-    """The token's name: empty if there is no such token, the usual one if names are not known."""
-    if token_id < 0:
-        return ""
-    try:
-        return vocabulary.token(token_id)
-    except CapabilityError:
-        return usual
 
 
 def _structure(structure: NgramDescription | NetworkDescription) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lmscore.models.distribution import Distributions
 from lmscore.models.language_model import Texts
+from lmscore.models.vocabulary import Vocabulary
 from lmscore.server.convert.items import (
     BYTES_OF_TOKEN,
     ItemErrors,
@@ -36,14 +37,17 @@ class PredictWork:
     errors: ItemErrors
 
 
-def predict_work(request: wire.PredictRequest, limits: Limits) -> PredictWork:
+def predict_work(
+    request: wire.PredictRequest, limits: Limits, vocabulary: Vocabulary
+) -> PredictWork:
     """Check a request; InvalidFieldError for what concerns it as a whole."""
     if not request.prompts:
         raise InvalidFieldError("prompts", "at least one prompt is required; it may be empty")
     check_count("prompts", len(request.prompts), limits)
     check_distributions("prompts", len(request.prompts), limits)
     top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
-    check_reply_size("top_k", len(request.prompts) * top_k * BYTES_OF_TOKEN, limits)
+    told = min(top_k, len(vocabulary))
+    check_reply_size("top_k", len(request.prompts) * told * BYTES_OF_TOKEN, limits)
     prompts, _, errors = text_items("prompts", request.prompts, limits)
     return PredictWork(
         prompts,

@@ -1,22 +1,21 @@
-"""Score and ScoreStream: requests to batches, scores to messages."""
+"""Score and ScoreStream: requests to batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.distribution import EventDetails
 from lmscore.models.language_model import (
-    BatchScores,
+    LanguageModel,
     ScoreBatch,
     Texts,
-    TokenArrays,
     TokenSequences,
 )
-from lmscore.models.vocabulary import BOS, EOS, Vocabulary
+from lmscore.models.vocabulary import BOS, Vocabulary
 from lmscore.server.convert.items import (
     BYTES_OF_TOKEN,
     ItemErrors,
@@ -25,16 +24,11 @@ from lmscore.server.convert.items import (
     check_count,
     check_distributions,
     check_reply_size,
-    identity,
-    item_error,
-    likely_tokens,
-    surfaces,
     text_items,
-    token_texts,
+    token_count,
     too_long_error,
 )
 from lmscore.server.errors import InvalidFieldError, ServiceError, TextTooLongError
-from lmscore.server.repository import ServedModel
 from lmscore.v1 import language_model_service_pb2 as wire
 
 DEFAULT_ALTERNATIVES = 5
@@ -47,10 +41,12 @@ class ScoreWork:
     batch: ScoreBatch
     strings: Sequence[str] | None  # the texts of the batch; None for token sequences
     errors: ItemErrors
+    tokens: bool  # whether to tell what each token has
+    words: bool  # whether to tell what each word has
     alternatives: int | None  # how many in the place of each event; None: not in full detail
 
 
-def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabulary) -> ScoreWork:
+def score_work(request: wire.ScoreRequest, limits: Limits, model: LanguageModel[Any]) -> ScoreWork:
     """Check a request; InvalidFieldError for what concerns it as a whole."""
     if request.texts and request.token_sequences:
         raise InvalidFieldError("token_sequences", "give texts or token_sequences, not both")
@@ -63,46 +59,60 @@ def score_work(request: wire.ScoreRequest, limits: Limits, vocabulary: Vocabular
     )
     if request.detail not in wire.ScoreDetail.values():
         raise InvalidFieldError("detail", f"{request.detail} is not a ScoreDetail")
+    if request.words and not request.texts:
+        raise InvalidFieldError("words", "token sequences have no words; give texts")
     items: Texts | TokenSequences
     if request.texts:
         items, strings, errors = text_items("texts", request.texts, limits)
     else:
         strings = None
-        items, errors = _token_items(request.token_sequences, limits, vocabulary)
+        items, errors = _token_items(request.token_sequences, limits, model.vocabulary)
+    tokens = request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL}
     batch = ScoreBatch(
         items,
         contexts=_shared_context(request.context, limits),
         bos=request.bos if request.HasField("bos") else True,
         eos=request.eos if request.HasField("eos") else True,
-        per_token=request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL},
+        per_token=tokens or request.words,
     )
+    alternatives = _alternatives(request, limits)
     if batch.per_token:
-        _check_reply(request, batch, limits)
-    return ScoreWork(batch, strings, errors, _alternatives(request, batch, limits))
+        _check_reply(batch, limits, model, alternatives, words=request.words)
+    return ScoreWork(batch, strings, errors, tokens, request.words, alternatives)
 
 
-def _check_reply(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> None:
-    alternatives = 0
-    if request.detail == wire.SCORE_DETAIL_FULL:
-        alternatives = request.alternatives or DEFAULT_ALTERNATIVES
-    bytes_each = BYTES_OF_TOKEN * (1 + alternatives)
-    size = _event_count(batch) * bytes_each + int(batch.items.offsets[-1])
-    check_reply_size("detail", size, limits)
-
-
-def _event_count(batch: ScoreBatch) -> int:
-    """Number of events of texts of words."""
-    items = batch.items
-    tokens = items.word_counts().sum() if isinstance(items, Texts) else items.offsets[-1]
-    return int(tokens) + len(items) * batch.eos
-
-
-def _alternatives(request: wire.ScoreRequest, batch: ScoreBatch, limits: Limits) -> int | None:
+def _alternatives(request: wire.ScoreRequest, limits: Limits) -> int | None:
     if request.detail != wire.SCORE_DETAIL_FULL:
         return None
-    check_distributions("detail", _event_count(batch), limits)
     count = request.alternatives if request.HasField("alternatives") else DEFAULT_ALTERNATIVES
     return check_alternatives("alternatives", count, limits)
+
+
+def _check_reply(
+    batch: ScoreBatch,
+    limits: Limits,
+    model: LanguageModel[Any],
+    alternatives: int | None,
+    *,
+    words: bool,
+) -> None:
+    """Raise InvalidFieldError if there are too many events to be told of, before they are scored.
+
+    A word counts as one more.
+    """
+    told = min(alternatives or 0, len(model.vocabulary))
+    bytes_each = BYTES_OF_TOKEN * (1 + told + words)
+    enough = limits.max_reply_bytes // (bytes_each + 1)
+    if alternatives is not None:
+        enough = min(enough, limits.max_distributions)
+    items, ends = batch.items, len(batch.items) * batch.eos
+    tokens = len(items.ids) if isinstance(items, TokenSequences) else 0
+    if isinstance(items, Texts):
+        tokens = token_count(model, items, enough - ends)
+    if alternatives is not None:
+        check_distributions("detail", tokens + ends, limits)
+    size = (tokens + ends) * bytes_each + int(items.offsets[-1]) * (1 + words)
+    check_reply_size("detail", size, limits)
 
 
 def _token_items(
@@ -126,12 +136,13 @@ def _token_problem(
     if len(ids) > limits.max_text_bytes:
         size = f"{len(ids)} tokens are over the limit of {limits.max_text_bytes}"
         return TextTooLongError(f"token_sequences[{i}]", size)
-    bad = np.flatnonzero((ids >= len(vocabulary)) | (ids == vocabulary.bos_id))
+    bos_id = vocabulary.bos_id if vocabulary.bos_id != vocabulary.eos_id else -1  # else an event
+    bad = np.flatnonzero((ids >= len(vocabulary)) | (ids == bos_id))
     if not bad.size:
         return None
     position, token_id = int(bad[0]), int(ids[bad[0]])
     path = f"token_sequences[{i}].ids[{position}]"
-    if token_id == vocabulary.bos_id:
+    if token_id == bos_id:
         return InvalidFieldError(path, f"{token_id} is {BOS}, which is never an event")
     return InvalidFieldError(path, f"{token_id} is outside the vocabulary of {len(vocabulary)}")
 
@@ -143,112 +154,3 @@ def _shared_context(context: str, limits: Limits) -> Texts | None:
     if texts.offsets[-1] > limits.max_text_bytes:
         raise too_long_error("context", int(texts.offsets[-1]), limits)
     return texts
-
-
-def score_response(
-    model: ServedModel, work: ScoreWork, scores: BatchScores, details: EventDetails | None
-) -> wire.ScoreResponse:
-    """Scores in the order of the request, errors in their places."""
-    response = wire.ScoreResponse(model=identity(model))
-    if not work.errors and scores.tokens is None:
-        response.MergeFromString(encode_scores(scores))
-        return response
-    scored = wire.ScoreResponse.FromString(encode_scores(scores)).scores
-    if scores.tokens is not None:
-        _fill_tokens(scored, scores.tokens, work.strings, model.model.vocabulary)
-        if details is not None:
-            _fill_details(scored, scores.tokens, details, model.model.vocabulary)
-    places = iter(scored)
-    for i in range(len(scored) + len(work.errors)):
-        if i in work.errors:
-            response.scores.add(error=item_error(work.errors[i]))
-        else:
-            response.scores.append(next(places))
-    return response
-
-
-# A TextScore without tokens has the same size whatever its figures, because all its fields are of
-# fixed width. So a whole response is laid out as one array of records in protobuf's own encoding,
-# which costs a tenth of filling the messages one field at a time.
-_FIXED32, _FIXED64, _LENGTH_DELIMITED = 5, 1, 2  # wire types
-_FIGURES = (
-    ("log_prob", "<f8"),
-    ("log_prob_excluding_oov", "<f8"),
-    ("perplexity", "<f8"),
-    ("perplexity_excluding_oov", "<f8"),
-    ("token_count", "<u4"),
-    ("oov_count", "<u4"),
-)
-_RECORD = np.dtype(
-    [("tag", "u1"), ("size", "u1")]
-    + [pair for name, kind in _FIGURES for pair in ((f"{name}_tag", "u1"), (name, kind))]
-)
-
-
-def _empty_record() -> NDArray[np.void]:
-    record = np.zeros(1, _RECORD)
-    scores_field = wire.ScoreResponse.DESCRIPTOR.fields_by_name["scores"]
-    record["tag"] = scores_field.number << 3 | _LENGTH_DELIMITED
-    record["size"] = _RECORD.itemsize - 2
-    for name, kind in _FIGURES:
-        number = wire.TextScore.DESCRIPTOR.fields_by_name[name].number
-        record[f"{name}_tag"] = number << 3 | (_FIXED64 if kind == "<f8" else _FIXED32)
-    return record
-
-
-_EMPTY_RECORD = _empty_record()
-
-
-def encode_scores(scores: BatchScores) -> bytes:
-    """A serialized ScoreResponse that holds just the scores."""
-    records = np.repeat(_EMPTY_RECORD, len(scores.log_probs))
-    records["log_prob"] = scores.log_probs
-    records["log_prob_excluding_oov"] = scores.log_probs_excluding_oov
-    records["perplexity"] = scores.perplexities
-    records["perplexity_excluding_oov"] = scores.perplexities_excluding_oov
-    records["token_count"] = scores.token_counts
-    records["oov_count"] = scores.oov_counts
-    return records.tobytes()
-
-
-def _fill_tokens(
-    scored: Sequence[wire.TextScore],
-    tokens: TokenArrays,
-    strings: Sequence[str] | None,
-    vocabulary: Vocabulary,
-) -> None:
-    for i, message in enumerate(scored):
-        events = slice(tokens.offsets[i], tokens.offsets[i + 1])
-        ids = tokens.token_ids[events].tolist()
-        filled = message.tokens
-        filled.token_ids.extend(ids)
-        filled.log_probs.extend(tokens.log_probs[events].tolist())
-        filled.oov.extend(tokens.oov[events].tolist())
-        if tokens.matched_orders is not None:
-            filled.matched_orders.extend(tokens.matched_orders[events].tolist())
-        if strings is None or tokens.begin_bytes is None or tokens.end_bytes is None:
-            filled.tokens.extend(token_texts(ids, vocabulary))
-            continue
-        begins = tokens.begin_bytes[events].tolist()
-        ends = tokens.end_bytes[events].tolist()
-        filled.begin_bytes.extend(begins)
-        filled.end_bytes.extend(ends)
-        filled.tokens.extend(surfaces(strings[i], begins, ends))
-        if ids and begins[-1] == ends[-1]:
-            filled.tokens[-1] = EOS  # it covers no bytes
-
-
-def _fill_details(
-    scored: Sequence[wire.TextScore],
-    tokens: TokenArrays,
-    details: EventDetails,
-    vocabulary: Vocabulary,
-) -> None:
-    for i, message in enumerate(scored):
-        begin, end = tokens.offsets[i], tokens.offsets[i + 1]
-        filled = message.tokens
-        filled.ranks.extend(details.ranks[begin:end].tolist())
-        filled.entropies.extend(details.distributions.entropies[begin:end].tolist())
-        filled.alternatives.extend(
-            likely_tokens(details.distributions, event, vocabulary) for event in range(begin, end)
-        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from lmscore.models.language_model import Texts, TokenizedTexts
+from lmscore.models.language_model import LanguageModel, Texts, TokenizedTexts
 from lmscore.server.convert.items import (
     BYTES_OF_TOKEN,
     ItemErrors,
@@ -13,8 +14,11 @@ from lmscore.server.convert.items import (
     check_reply_size,
     identity,
     item_error,
+    name_empty,
     surfaces,
     text_items,
+    token_count,
+    wire_ids,
 )
 from lmscore.server.errors import InvalidFieldError
 from lmscore.server.repository import ServedModel
@@ -22,14 +26,15 @@ from lmscore.v1 import language_model_service_pb2 as wire
 
 
 def tokenize_work(
-    request: wire.TokenizeRequest, limits: Limits
+    request: wire.TokenizeRequest, limits: Limits, model: LanguageModel[Any]
 ) -> tuple[Texts, list[str], ItemErrors]:
     """The texts that can be split, and the errors of the others. Raises InvalidFieldError."""
     if not request.texts:
         raise InvalidFieldError("texts", "at least one text is required")
     check_count("texts", len(request.texts), limits)
     texts, strings, errors = text_items("texts", request.texts, limits)
-    size = int(texts.word_counts().sum()) * BYTES_OF_TOKEN + int(texts.offsets[-1])
+    enough = limits.max_reply_bytes // (BYTES_OF_TOKEN + 1)
+    size = token_count(model, texts, enough) * BYTES_OF_TOKEN + int(texts.offsets[-1])
     check_reply_size("texts", size, limits)
     return texts, strings, errors
 
@@ -48,9 +53,12 @@ def tokenize_response(
         tokens = slice(tokenized.offsets[text], tokenized.offsets[text + 1])
         begins = tokenized.begin_bytes[tokens].tolist()
         ends = tokenized.end_bytes[tokens].tolist()
+        ids = wire_ids(tokenized.token_ids[tokens])
+        texts = surfaces(strings[text], begins, ends)
+        name_empty(texts, ids, model.model.vocabulary)
         response.texts.add(
-            tokens=surfaces(strings[text], begins, ends),
-            token_ids=tokenized.token_ids[tokens].tolist(),
+            tokens=texts,
+            token_ids=ids,
             begin_bytes=begins,
             end_bytes=ends,
             oov=tokenized.oov[tokens].tolist(),

@@ -1,0 +1,1 @@
+"""Text from a model: sampling, greedy and beam search, many sequences a step."""

@@ -1,0 +1,149 @@
+"""The stepper: texts of many callers grow by one token a step, and join and leave at any step.
+
+What a text becomes depends on its own state, settings and random numbers alone, never on what else
+is in the batch. Objects are not for several threads at once; a step releases the GIL where it
+computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmscore.models.decoding.alternatives import Alternatives
+from lmscore.models.decoding.beam import BeamSearch, Hypothesis
+from lmscore.models.decoding.parameters import Beam, Decoding, Sampling
+from lmscore.models.decoding.random_numbers import uniforms
+from lmscore.models.decoding.rows import FinishReason, NewSequence, Rows
+from lmscore.models.decoding.selection import Changes, select_tokens
+from lmscore.models.decoding.weights import LogProbs, Scratch
+from lmscore.models.language_model import LanguageModel, State
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One more token of every sequence that no beam search looks for, and the beams that ended.
+
+    Of a sequence that came to a dead end, the token is -1 and its log-probability -inf.
+    """
+
+    sequence_ids: NDArray[np.int64]  # (sequences,)
+    token_ids: NDArray[np.int64]  # (sequences,)
+    log_probs: NDArray[np.float64]  # (sequences,) the model's own, in nats
+    reasons: NDArray[np.uint8]  # (sequences,) FinishReason
+    alternatives: Alternatives | None = None  # (sequences, most wanted), if any are wanted
+    beams: dict[int, list[Hypothesis]] = field(default_factory=dict)
+    """By sequence id, the results of the beam searches that have ended, best first."""
+
+
+_NO_IDS = np.empty(0, np.int64)
+_NOTHING = StepResult(_NO_IDS, _NO_IDS, np.empty(0), np.empty(0, np.uint8))
+
+
+class DecodingBatch(Generic[State]):
+    """Sequences that advance together; a beam search holds up to its width of rows."""
+
+    def __init__(self, model: LanguageModel[State]) -> None:
+        self._model = model
+        self._scratch = Scratch.of(len(model.vocabulary))
+        self._states: State = model.initial_state(0)
+        self._rows = Rows.of([], _NO_IDS, model.vocabulary)
+        self._beams: dict[int, BeamSearch] = {}
+        self._next_id = 0
+
+    def __len__(self) -> int:
+        """Rows that the next step computes."""
+        return len(self._rows)
+
+    def add(self, states: State, sequences: Sequence[NewSequence]) -> NDArray[np.int64]:
+        """Let sequences join, each from the state after its prompt; returns their ids.
+
+        Raises ParameterError for a token id that is not in the vocabulary; then none has joined.
+        """
+        ids = np.arange(self._next_id, self._next_id + len(sequences))
+        rows = Rows.of(sequences, ids, self._model.vocabulary)
+        self._states = self._model.concatenate((self._states, states))
+        self._rows = self._rows.joined(rows)
+        self._next_id += len(sequences)
+        for sequence_id, new in zip(ids.tolist(), sequences, strict=True):
+            strategy = new.settings.strategy
+            if isinstance(strategy, Beam):
+                self._beams[sequence_id] = BeamSearch(strategy, new.settings, new.ends_text)
+        return ids
+
+    def remove(self, sequence_ids: Sequence[int]) -> None:
+        """Let sequences leave; those that have ended are not there any more, and are ignored."""
+        stays = ~np.isin(self._rows.sequence_ids, np.asarray(sequence_ids, np.int64))
+        for sequence_id in sequence_ids:
+            self._beams.pop(int(sequence_id), None)
+        self._keep(np.flatnonzero(stays))
+
+    def step(self) -> StepResult:
+        """Give every sequence one more token; those that end with it leave."""
+        rows = self._rows
+        if not len(rows):
+            return _NOTHING
+        log_probs = self._next_log_probs()
+        changes = rows.changes()
+        plain = np.flatnonzero(~rows.in_beam)
+        alternatives = Alternatives.of(log_probs, plain, rows.alternatives[plain], self._scratch)
+        numbers = uniforms(rows.seeds, rows.indices, rows.steps)
+        tokens, chosen = select_tokens(
+            log_probs, plain, rows.filters, changes, numbers, self._scratch
+        )
+        reasons = rows.reasons(plain, tokens, self._model.vocabulary.eos_id)
+        going_on = reasons == FinishReason.RUNNING
+        beam_rows, beam_tokens, ended = self._step_beams(log_probs, changes)
+        self._advance(
+            np.concatenate((plain[going_on], *beam_rows)),
+            np.concatenate((tokens[going_on], *beam_tokens)),
+        )
+        ids = rows.sequence_ids[plain]
+        return StepResult(ids, tokens, chosen, reasons, alternatives, ended)
+
+    def _next_log_probs(self) -> LogProbs:
+        """An array that selection may change and put back: (rows, vocabulary)."""
+        log_probs: LogProbs = self._model.next_log_probs(self._states)
+        dtype = np.float32 if log_probs.dtype == np.float32 else np.float64
+        return np.require(log_probs, dtype, ["C", "W"])
+
+    def _step_beams(
+        self, log_probs: LogProbs, changes: Changes
+    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], dict[int, list[Hypothesis]]]:
+        """Per beam search, the rows to go on from and their tokens; and results of those over."""
+        rows, tokens, ended = [], [], {}
+        for sequence_id, beam in list(self._beams.items()):
+            at = np.flatnonzero(self._rows.sequence_ids == sequence_id)
+            eos = self._model.vocabulary.eos_id
+            parents, chosen = beam.step(log_probs, at, self._rows, changes, self._scratch, eos)
+            rows.append(parents)
+            tokens.append(chosen)
+            if not len(parents):
+                ended[sequence_id] = self._beams.pop(sequence_id).results
+        return rows, tokens, ended
+
+    def _advance(self, parents: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
+        self._keep(parents)
+        if not len(parents):
+            return
+        self._states = self._model.advance(self._states, tokens)
+        self._rows = self._rows.after(tokens)
+
+    def _keep(self, rows: NDArray[np.int64]) -> None:
+        """Go on from some rows, which may repeat."""
+        if not np.array_equal(rows, np.arange(len(self._rows))):
+            self._states = self._model.gather(self._states, rows)
+            self._rows = self._rows.take(rows)
+
+
+def warm_up(model: LanguageModel[State]) -> None:
+    """Compile all that decoding from a model needs; takes seconds once on a machine."""
+    batch = DecodingBatch(model)
+    sampling = Decoding(Sampling(), repetition_penalty=1.1, alternatives=1)
+    batch.add(model.initial_state(2), [NewSequence(sampling), NewSequence(Decoding(Beam(2)))])
+    for _ in range(2):
+        batch.step()

@@ -1,0 +1,1 @@
+"""Networks of other programs, as checkpoint folders of this one."""

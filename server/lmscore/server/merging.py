@@ -1,0 +1,101 @@
+"""Batches of several requests as one batch, and its scores as theirs again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lmscore.models.language_model import (
+    BatchScores,
+    LanguageModel,
+    ScoreBatch,
+    Texts,
+    TokenArrays,
+)
+
+BYTES_OF_ITEM = 64
+"""What an item costs besides its text: many empty ones fill the queue too."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeKey:
+    """What batches have to have in common to be scored as one."""
+
+    model: int  # its id(), which no other has as long as work for it waits
+    bos: bool
+    eos: bool
+    per_token: bool
+
+
+def merge_key(model: LanguageModel[Any], batch: ScoreBatch) -> MergeKey | None:
+    """The key of a batch of texts; token sequences are scored alone."""
+    if not isinstance(batch.items, Texts):
+        return None
+    return MergeKey(id(model), batch.bos, batch.eos, batch.per_token)
+
+
+def size_of(batch: ScoreBatch) -> int:
+    """What a batch counts for in a queue, in bytes."""
+    size = int(batch.items.offsets[-1]) + BYTES_OF_ITEM * len(batch.items)
+    return size + (int(batch.contexts.offsets[-1]) if batch.contexts is not None else 0)
+
+
+def joined(batches: Sequence[ScoreBatch]) -> ScoreBatch:
+    """Batches of texts of one key as one."""
+    items = _chained([batch.items for batch in batches if isinstance(batch.items, Texts)])
+    if all(batch.contexts is None for batch in batches):
+        return replace(batches[0], items=items)
+    contexts = _chained([_context_of_each(batch) for batch in batches])
+    return replace(batches[0], items=items, contexts=contexts)
+
+
+def _context_of_each(batch: ScoreBatch) -> Texts:
+    """The contexts of a batch, one for each item; nothing to read is the empty text."""
+    count, contexts = len(batch.items), batch.contexts
+    if contexts is None:
+        return Texts(np.empty(0, np.uint8), np.zeros(count + 1, np.int64))
+    if len(contexts) == count:
+        return contexts
+    return Texts(np.tile(contexts.data, count), np.arange(count + 1) * len(contexts.data))
+
+
+def _chained(texts: Sequence[Texts]) -> Texts:
+    lengths = np.concatenate([np.diff(each.offsets) for each in texts])
+    data = np.concatenate([each.data for each in texts])
+    return Texts(data, np.concatenate(([0], np.cumsum(lengths))))
+
+
+def split(scores: BatchScores, counts: Sequence[int]) -> list[BatchScores]:
+    """Scores of a batch as those of its parts, which have so many items each."""
+    ends = np.cumsum(counts).tolist()
+    return [_part(scores, slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
+
+
+def _part(scores: BatchScores, items: slice) -> BatchScores:
+    return BatchScores(
+        scores.log_probs[items],
+        scores.log_probs_excluding_oov[items],
+        scores.token_counts[items],
+        scores.oov_counts[items],
+        _tokens_part(scores.tokens, items) if scores.tokens is not None else None,
+    )
+
+
+def _tokens_part(tokens: TokenArrays, items: slice) -> TokenArrays:
+    begin, end = tokens.offsets[items.start], tokens.offsets[items.stop]
+
+    def part(array: Any) -> Any:
+        return None if array is None else array[begin:end]
+
+    return TokenArrays(
+        offsets=tokens.offsets[items.start : items.stop + 1] - begin,
+        token_ids=part(tokens.token_ids),
+        log_probs=part(tokens.log_probs),
+        oov=part(tokens.oov),
+        begin_bytes=part(tokens.begin_bytes),
+        end_bytes=part(tokens.end_bytes),
+        matched_orders=part(tokens.matched_orders),
+    )
