@@ -146,8 +146,8 @@ def long_run(tmp_path: Path, name: str) -> list[object]:
     if not text.exists():
         write_text(text)
     return [
-        *TINY, "--dropout", 0.2, "--epochs", 8, "--batch-size", 4, "--set",
-        "run.save_seconds=0.05", "--set", "training.evaluate_every=100", "-o",
+        *TINY, "--dropout", 0.2, "--epochs", 3, "--batch-size", 4, "--set",
+        "run.save_seconds=0.05", "--set", "training.evaluate_every=40", "-o",
         tmp_path / name, text,
     ]  # fmt: skip
 
