@@ -71,7 +71,8 @@ peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev,plot]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
-	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run
+	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz \
+	  --model demo-lstm=checkpoints/demo/lstm --dry-run
 	@touch $@
 
 clean:  ## Remove what the verbs made
