@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from lmscore.client.cli.evaluate import evaluate
+from lmscore.client.cli.generate import generate
 from lmscore.client.cli.models import models
 from lmscore.client.cli.output import complain
 from lmscore.client.cli.predict import predict
@@ -40,6 +41,7 @@ command.add_command(score)
 command.add_command(rescore)
 command.add_command(evaluate)
 command.add_command(predict)
+command.add_command(generate)
 command.add_command(tokenize)
 command.add_command(models)
 
@@ -63,7 +65,7 @@ def _message(error: Exception) -> str:
         case click.ClickException():
             return error.format_message()
         case click.Abort():
-            return "interrupted"
+            return str(error) or "interrupted"
         case OSError(filename=str(name)):
             return f"{name}: {error.strerror}"
         case _:
