@@ -23,7 +23,7 @@ import kenlm
 import numpy as np
 
 from lmscore.models.kenlm.model import KenlmModel
-from lmscore.models.language_model import ScoreBatch, Texts
+from lmscore.models.language_model import NgramDescription, ScoreBatch, Texts
 from lmscore.models.loading import load_model
 
 BATCH = 1000
@@ -108,7 +108,9 @@ def main() -> None:
         model = KenlmModel.open(path)
         opened = time.perf_counter() - begin
         peer = kenlm.Model(str(path))
-        entries = sum(model.description.ngram_counts)
+        structure = model.description.structure
+        assert isinstance(structure, NgramDescription)
+        entries = sum(structure.ngram_counts)
         print(f"{path.name}: {entries / 1e6:.1f} M n-grams, opened in {opened * 1e3:.0f} ms")
         print("  as given:     ", compare_scoring(model, peer, texts, options.rounds))
         print("  shuffled:     ", compare_scoring(model, peer, shuffled, options.rounds))

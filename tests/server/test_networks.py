@@ -16,31 +16,13 @@ from torch import Tensor, nn
 from lmscore.client import Client, Hypothesis, NBestList
 from lmscore.models.errors import ModelFormatError, ModelNotFoundError
 from lmscore.models.loading import fingerprint, load_model
-from lmscore.models.network.checkpoint import write_checkpoint
-from lmscore.models.network.config import NetworkConfig
-from lmscore.models.network.placement import Placement
-from lmscore.models.tokenization.spec import TokenizerSpec
+from tests.server.character_network import CHARACTERS, CPU, random_tensors, write
 from tests.server.harness import ServerProcess, run_server_command, server_command
-
-CHARACTERS = ["</s>", *"abcdefghijklmnopqrstuvwxyz ü"]
-CONFIG = NetworkConfig("lstm", len(CHARACTERS), 8, (12, 10))
-CPU = Placement("cpu", "float32", threads=1)
 
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return {
-        name: torch.randn(shape, generator=generator) * 0.4
-        for name, shape in CONFIG.shapes().items()
-    }
-
-
-def write(folder: Path, tensors: dict[str, Tensor]) -> Path:
-    spec = TokenizerSpec("characters", "vocab.txt", unk=None)
-    files = {"vocab.txt": "".join(f"{token}\n" for token in CHARACTERS).encode()}
-    write_checkpoint(folder, CONFIG, tensors, spec, files)
-    return folder
+    return random_tensors()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +48,7 @@ def log_probs_after(tensors: dict[str, Tensor], text: str) -> Tensor:
 def log_prob(tensors: dict[str, Tensor], text: str, context: str = "") -> float:
     rows = log_probs_after(tensors, context + text)[len(context) :]
     events = [*(CHARACTERS.index(character) for character in text), 0]
-    return sum(row[event].item() for row, event in zip(rows, events, strict=True))
+    return float(sum(row[event].item() for row, event in zip(rows, events, strict=True)))
 
 
 @pytest.fixture(scope="module")

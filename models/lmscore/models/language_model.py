@@ -232,7 +232,8 @@ class LanguageModel(ABC, Generic[State]):
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
         exp of a row sums to one. The column of ``<s>`` is -inf where it is never an event, as in
-        n-gram models; a network may give it what its softmax gives.
+        n-gram models; a network may give it what its softmax gives. The array is the caller's to
+        change.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
     ModelDescription,
+    NgramDescription,
     ScoreBatch,
     Texts,
     TokenizedTexts,
@@ -48,7 +49,16 @@ class TableModel(LanguageModel[NDArray[np.int64]]):
     @property
     def description(self) -> ModelDescription:
         size = len(self.table)
-        return ModelDescription("ngram", size, size * size, 8 * size * size, 2, (), True, 0.0)
+        return ModelDescription(
+            kind="ngram",
+            tokenizer="words",
+            vocabulary_size=size,
+            parameter_count=size * size,
+            memory_bytes=8 * size * size,
+            has_unknown=True,
+            unknown_log_prob=0.0,
+            structure=NgramDescription(2, (size, size * size)),
+        )
 
     def initial_state(self, n: int, *, bos: bool = True) -> NDArray[np.int64]:
         assert bos

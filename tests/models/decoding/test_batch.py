@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmscore.models.decoding.batch import DecodingBatch
+from lmscore.models.decoding import beam, selection
+from lmscore.models.decoding.batch import DecodingBatch, warm_up
 from lmscore.models.decoding.parameters import Beam, Decoding, Greedy, Sampling, Strategy
 from lmscore.models.decoding.rows import FinishReason, NewSequence
 from lmscore.models.errors import ParameterError
@@ -257,3 +258,19 @@ def test_states_that_were_put_together_are_those_they_were(name: str) -> None:
 
     apart = [model.next_log_probs(part) for part in parts if len(part)]
     np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
+def test_after_warming_up_nothing_is_left_to_compile() -> None:
+    model = TableModel.random(2)
+    model.table = model.table.astype(np.float32)
+    loops: list[Any] = [selection._select, beam._fill]  # noqa: SLF001 compiled functions
+
+    warm_up(model)
+    compiled = [len(loop.signatures) for loop in loops]
+    filters = Sampling(0.7, 3, 0.9, 0.1)
+    batch = DecodingBatch(model)
+    start(batch, model, NewSequence(Decoding(filters)), NewSequence(Decoding(Beam(3, 1.0, 2))))
+    run(batch)
+
+    assert all(compiled)
+    assert [len(loop.signatures) for loop in loops] == compiled

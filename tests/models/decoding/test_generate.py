@@ -133,3 +133,7 @@ def test_alternatives_come_with_their_token(demo: LanguageModel[Any]) -> None:
 def test_a_bad_token_id_is_refused_at_once(demo: LanguageModel[Any]) -> None:
     with pytest.raises(ParameterError, match="stop_token_ids"):
         generate(demo, ["a"], Decoding(stop_token_ids=(10**9,)))
+
+
+def test_without_prompts_there_are_no_texts(demo: LanguageModel[Any]) -> None:
+    assert list(generate(demo, [], Decoding())) == []

@@ -60,7 +60,12 @@ def _message(error: Exception) -> str:
 def progress_bar() -> Iterator[ProgressBar]:
     """A bar on standard error where that is a terminal."""
     console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+    ]
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
@@ -72,12 +77,16 @@ class ProgressBar:
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
-        self._task = bar.add_task("", total=None)
+        self._task = bar.add_task("", total=None, detail="")
 
     def begin(self, step: str) -> None:
         """Start anew with a step whose end is not known yet."""
-        self._bar.reset(self._task, total=None, description=step)
+        self._bar.reset(self._task, total=None, description=step, detail="")
 
-    def advance(self, done: int, total: int) -> None:
-        """Show how much of the step is done."""
-        self._bar.update(self._task, completed=done, total=total)
+    def advance(self, done: int, total: int, detail: str = "") -> None:
+        """Show how much of the step is done, and something more about it."""
+        self._bar.update(self._task, completed=done, total=total, detail=detail)
+
+    def say(self, line: str) -> None:
+        """Write a line above the bar, or to standard error where there is none."""
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

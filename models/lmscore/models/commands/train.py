@@ -11,13 +11,14 @@ def main() -> None:
         import click
 
         from lmscore.models.commands.running import run
+        from lmscore.models.commands.train_network import network
         from lmscore.models.commands.train_ngram import ngram
     except ModuleNotFoundError as error:
         if (missing := (error.name or "").partition(".")[0]) not in _EXTRA:
             raise
         sys.exit(f"lmscore-train needs {missing}: pip install 'lmscore[server]'")
     group = click.Group(
-        commands=[ngram],
+        commands=[ngram, network],
         help="Make language models. Exit codes: 0 all went well, 1 something failed, 2 the "
         "command line is wrong.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

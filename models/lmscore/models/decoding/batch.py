@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lmscore.models.decoding.alternatives import Alternatives
 from lmscore.models.decoding.beam import BeamSearch, Hypothesis
-from lmscore.models.decoding.parameters import Beam
+from lmscore.models.decoding.parameters import Beam, Decoding, Sampling
 from lmscore.models.decoding.random_numbers import uniforms
 from lmscore.models.decoding.rows import FinishReason, NewSequence, Rows
 from lmscore.models.decoding.selection import Changes, select_tokens
@@ -138,3 +138,12 @@ class DecodingBatch(Generic[State]):
         if not np.array_equal(rows, np.arange(len(self._rows))):
             self._states = self._model.gather(self._states, rows)
             self._rows = self._rows.take(rows)
+
+
+def warm_up(model: LanguageModel[State]) -> None:
+    """Compile all that decoding from a model needs; takes seconds once on a machine."""
+    batch = DecodingBatch(model)
+    sampling = Decoding(Sampling(), repetition_penalty=1.1, alternatives=1)
+    batch.add(model.initial_state(2), [NewSequence(sampling), NewSequence(Decoding(Beam(2)))])
+    for _ in range(2):
+        batch.step()

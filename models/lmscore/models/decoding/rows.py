@@ -87,7 +87,7 @@ class Rows:
                 ]
             ),
             banned=_id_lists([_banned(each, vocabulary) for each in settings]),
-            ends=_id_lists([[vocabulary.eos_id, *each.stop_token_ids] for each in settings]),
+            ends=_id_lists([_ends(each, vocabulary) for each in settings]),
         )
 
     def __len__(self) -> int:
@@ -148,6 +148,10 @@ def _banned(settings: Decoding, vocabulary: Vocabulary) -> list[int]:
         {vocabulary.bos_id} if settings.allow_unknown else {vocabulary.bos_id, vocabulary.unk_id}
     )
     return sorted(banned | {i for i in no_text if i >= 0 and i != vocabulary.eos_id})
+
+
+def _ends(settings: Decoding, vocabulary: Vocabulary) -> list[int]:
+    return [i for i in (vocabulary.eos_id, *settings.stop_token_ids) if i >= 0]
 
 
 def _id_lists(lists: Sequence[Sequence[int] | NDArray[np.int64]]) -> IdLists:

@@ -95,7 +95,10 @@ def write_checkpoint(
     for name, content in tokenizer_files.items():
         _replace(folder / name, content)
     weights = folder / f"{WEIGHTS_FILE}.new"
+    weights.touch()
+    mode = weights.stat().st_mode  # safetensors would let nobody else read the file
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, weights)
+    weights.chmod(mode)
     weights.replace(folder / WEIGHTS_FILE)
     values = {
         "format": FORMAT,

@@ -37,9 +37,11 @@ class NetworkModule(nn.Module):
             if config.projection_size is not None
             else None
         )
-        self.output = nn.Linear(config.feature_size, config.vocabulary_size)
-        if config.tied:
-            self.output.weight = self.embedding.weight
+        self.output: nn.Module = (
+            _TiedOutput(self.embedding)
+            if config.tied
+            else nn.Linear(config.feature_size, config.vocabulary_size)
+        )
 
     def forward(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits after each token, (batch, time, vocabulary), and the state after the last.
@@ -47,7 +49,8 @@ class NetworkModule(nn.Module):
         token_ids: (batch, time). NO_TOKEN reads as a zero embedding.
         """
         features, state = self.features(token_ids, state)
-        return self.output(features), state
+        logits: Tensor = self.output(features)
+        return logits, state
 
     def features(self, token_ids: Tensor, state: State) -> tuple[Tensor, State]:
         """What the output layer reads after each token: (batch, time, feature_size)."""
@@ -98,6 +101,18 @@ class NetworkModule(nn.Module):
             hidden, last = layer(self.dropout(hidden), before if width > 1 else before[0])
             after.extend(part.squeeze(0) for part in (last if width > 1 else (last,)))
         return hidden, tuple(after)
+
+
+class _TiedOutput(nn.Module):
+    """An output layer whose weights are an embedding's, and stand in state_dict only as those."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+        self._embedding = (embedding,)  # within a tuple, it is no submodule
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.linear(features, self._embedding[0].weight, self.bias)
 
 
 def _layer(config: NetworkConfig, layer: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,7 @@ from lmscore.models.tokenization.tokenizer import (
 from lmscore.models.tokenization.vocabulary_file import ids_of, read_lines
 
 _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
+_NO_TEXT = re.compile("<.+>")  # such as <pad>, a row of a network that no text has
 _REPLACEMENT = "\ufffd"
 
 
@@ -36,7 +38,7 @@ class CharacterTokenizer(Tokenizer):
     kind: ClassVar[TokenizerKind] = "characters"
 
     def __init__(self, tokens: Sequence[str], special_ids: SpecialIds) -> None:
-        """Tokens by id, all different: single characters, and the special tokens."""
+        """Tokens by id, all different: characters, special tokens, and others like ``<pad>``."""
         self._vocabulary = TokenVocabulary(tokens, special_ids)
         self._special = {special_ids.bos, special_ids.eos, special_ids.unk}
         self._ids = _lookup(tokens, self._special - {special_ids.eos})
@@ -51,7 +53,7 @@ class CharacterTokenizer(Tokenizer):
         lines = read_lines(path)
         tokens = [line if line in special else _ESCAPES.get(line, line) for line in lines]
         for number, token in enumerate(tokens, 1):
-            if len(token) != 1 and token not in special:
+            if len(token) != 1 and token not in special and not _NO_TEXT.fullmatch(token):
                 problem = f'"{token}": neither one character nor bos, eos or unk'
                 raise ModelFormatError(path, problem, line=number)
         return cls(tokens, names.ids(path, ids_of(path, tokens)))

@@ -98,7 +98,7 @@ class _Sizes:
         if activation is not None and kinds[0] != "rnn":
             problem = f"of kind {kinds[0]}, which has no choice of activation"
             raise ModelFormatError(self._path, problem)
-        projection = self._tensors.get("projection.weight")
+        projection = self._matrix_if_any("projection.weight")
         try:
             config = NetworkConfig(
                 kinds[0],
@@ -120,9 +120,9 @@ class _Sizes:
     def _layer(self, layer: int) -> tuple[NetworkKind, int, int | None]:
         """Kind, units, and what a projection within the layer passes on."""
         recurrent = self._matrix(f"layers.{layer}.weight_hh_l0")
-        projection = self._tensors.get(f"layers.{layer}.weight_hr_l0")
+        projection = self._matrix_if_any(f"layers.{layer}.weight_hr_l0")
         rows, columns = recurrent.shape
-        units = columns if projection is None else projection.shape[-1]
+        units = columns if projection is None else projection.shape[1]
         kind = _KINDS.get(rows // units) if units and rows % units == 0 else None
         if kind is None:
             name = self._names[f"layers.{layer}.weight_hh_l0"]
@@ -139,6 +139,9 @@ class _Sizes:
             return True
         same_width = config.feature_size == config.embedding_size
         return same_width and embedding.shape == output.shape and torch.equal(embedding, output)
+
+    def _matrix_if_any(self, here: str) -> Tensor | None:
+        return self._matrix(here) if here in self._tensors else None
 
     def _matrix(self, here: str) -> Tensor:
         tensor = self._tensors.get(here)

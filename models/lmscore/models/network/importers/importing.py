@@ -52,7 +52,7 @@ def import_network(checkpoint: Path, folder: Path, options: ImportOptions) -> Im
     _check_target(folder, overwrite=options.overwrite)
     file = read_torch_file(checkpoint)
     network = assemble(checkpoint, file.tensors, options.activation)
-    notes = _notes(checkpoint, file, network)
+    notes = _notes(checkpoint, file, network, options)
     rows = network.config.vocabulary_size
     tokenizer = read_tokenizer(checkpoint, network.source, rows, options.vocabulary)
     with _staged(folder) as staged:
@@ -128,13 +128,17 @@ def _dtypes(tensors: Mapping[str, Tensor]) -> str:
     return ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()}))
 
 
-def _notes(checkpoint: Path, file: TorchFile, network: ImportedNetwork) -> list[str]:
+def _notes(
+    checkpoint: Path, file: TorchFile, network: ImportedNetwork, options: ImportOptions
+) -> list[str]:
     """What the reader of a report ought to know; ModelFormatError for what cannot be computed."""
     notes = []
     if file.part is not None:
         notes.append(f'the weights are those under "{file.part}"')
     if network.without_bias:
         notes.append(f"zeros stand for {', '.join(network.without_bias)}")
+    if network.config.kind == "rnn" and options.activation is None:
+        notes.append("taken to use tanh, which weights do not tell; --activation relu if not")
     if network.source.may_share_output and len(network.config.hidden_sizes) > 1:
         notes += _residual_notes(checkpoint, file.settings)
     if network.source.name == "AWD-LSTM" and network.config.vocabulary_size > _AWD_FULL_SOFTMAX:

@@ -114,7 +114,9 @@ class ImportReport:
 def _fit(fit: SampleFit) -> str:
     """Perplexities, and what they say of the vocabulary."""
     counts = f"{fit.tokens:,} tokens, {fit.unknown:,} of them unknown"
-    figures = f"perplexity {fit.perplexity:.4g}, {fit.uniform_perplexity:,.0f} if all were likely"
+    figures = (
+        f"perplexity {fit.perplexity:.4g}, {fit.uniform_perplexity:,.0f} if all were equally likely"
+    )
     if fit.perplexity >= fit.uniform_perplexity:
         return f"{counts}: {figures}: WORSE THAN CHANCE, this is hardly the network's vocabulary"
     return f"{counts}: {figures}"

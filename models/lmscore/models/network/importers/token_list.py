@@ -11,6 +11,7 @@ _KEY = re.compile(r"token_list:(?P<rest>.*)")
 _ITEM = re.compile(r"\s*- (?P<scalar>.*)")
 _SINGLE = re.compile(r"'(?P<text>(?:[^']|'')*)'")
 _DOUBLE = re.compile(r'"(?P<text>(?:[^"\\]|\\.)*)"')
+_NOT_PLAIN = re.compile(r"[\[\]{}&*!|>%@`,#]|[-?:]( |$)|.*: |.* #")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)")
 _ESCAPES = {
     "0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r",
@@ -47,14 +48,14 @@ def read_token_list(path: Path, text: str) -> list[str]:
 
 
 def _scalar(written: str) -> str | None:
-    """The string that a scalar stands for; None for one that goes on in the next line."""
+    """The string that a scalar stands for; None for what is not one in one line."""
     if written.startswith("'"):
         match = _SINGLE.fullmatch(written)
         return match and match["text"].replace("''", "'")
     if written.startswith('"'):
         match = _DOUBLE.fullmatch(written)
         return match and _ESCAPE.sub(_unescaped, match["text"])
-    return written or None
+    return None if not written or _NOT_PLAIN.match(written) else written
 
 
 def _unescaped(match: re.Match[str]) -> str:

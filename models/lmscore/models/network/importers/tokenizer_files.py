@@ -18,7 +18,7 @@ from lmscore.models.tokenization.spec import TokenizerSpec, TokenizerType
 _VOCABULARY_FILE = "vocab.txt"
 _CODES_FILE = "codes.txt"
 _ESPNET_CONFIGURATION = "config.yaml"
-_ESPNET_BLANK = "<space>"
+_ESPNET_BLANK = "<space>"  # among characters
 _CHARACTER_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # as vocab.txt writes them
 
 
@@ -90,7 +90,7 @@ def _of_words(
         tokens = [" " if token == _ESPNET_BLANK else token for token in tokens]
     _check_size(path, tokens, rows, words.style)
     # Kaldi's pytorchnn ends every line with <s>, and has </s> in its list without ever using it.
-    is_kaldi = words.style == "words with ids" and "<s>" in tokens
+    is_kaldi = words.style == "words with ids" and source.boundary == "either" and "<s>" in tokens
     boundary = "bos" if is_kaldi else source.boundary
     special = find_specials(path, tokens, options.special, boundary)
     codes = _codes(path, options) if kind == "subword-nmt" else {}
