@@ -175,13 +175,13 @@ def test_closing_the_client_ends_the_stream(server: FakeServer) -> None:
 def test_the_timeout_bounds_the_whole_generation(server: FakeServer, client: Client) -> None:
     server.behaviour.generate_messages = 2
     began = time.monotonic()
-    events = client.generate("", timeout=0.5)
+    events = client.generate("", timeout=2)
     assert isinstance(next(events), GenerationStarted)
     assert isinstance(next(events), GeneratedToken)
 
     with pytest.raises(DeadlineExceededError):
         next(events)
-    assert time.monotonic() - began < 5
+    assert 1 < time.monotonic() - began < 8
     assert server.behaviour.stream_ends.get(timeout=5) == "cancelled"
 
 
