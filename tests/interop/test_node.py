@@ -102,6 +102,39 @@ def test_errors_have_their_details(address: str) -> None:
     assert details["BadRequest"]["field_violations"][0]["field"] == "model.name"
 
 
+def test_generated_tokens_are_streamed(address: str) -> None:
+    request = {"model": {"name": "tiny"}, "alternatives": 2, "seed": "7"}
+    messages, end = call(address, "Generate", request)
+    tokens = [token for message in messages for token in message.get("tokens", ())]
+    (finished,) = messages[-1]["finished"]
+
+    assert end["status"] == "OK"
+    assert messages[0]["started"]["seed"] == "7"
+    assert messages[0]["started"]["model"]["name"] == "tiny"
+    assert [token["token"] for token in tokens] == ["a", "b", "</s>"]
+    assert tokens[0]["alternatives"]["tokens"][0] == "a"
+    assert "".join(token.get("text", "") for token in tokens) + finished.get("text", "") == "a b"
+    assert finished["reason"] == "FINISH_REASON_END_OF_TEXT"
+    assert finished["log_prob"] == pytest.approx(math.log(0.15), abs=1e-5)
+
+
+def test_a_generation_of_the_server_can_be_cancelled(address: str) -> None:
+    long = {"num_sequences": 16, "min_tokens": 4096, "max_tokens": 4096}
+    messages, end = call(address, "Generate", {"model": {"name": "tiny"}, **long}, cancel_after=1)
+
+    assert (len(messages), end["status"]) == (1, "CANCELLED")
+    assert "finished" not in messages[0]
+
+
+def test_errors_of_a_stream_have_their_details(address: str) -> None:
+    request = {"model": {"name": "tiny"}, "sampling": {"top_p": 2}}
+    messages, end = call(address, "Generate", request)
+
+    assert (messages, end["status"]) == ([], "INVALID_ARGUMENT")
+    violations = [each for each in end["details"] if each["type"] == "BadRequest"]
+    assert violations[0]["field_violations"][0]["field"] == "sampling.top_p"
+
+
 def test_cancelling_reaches_the_server(fake: FakeServer) -> None:
     fake.behaviour.generate_messages = 3
     request = {"model": {"name": "fake"}, "prompt": "the"}
