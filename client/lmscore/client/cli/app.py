@@ -32,8 +32,8 @@ INTERRUPTED = 130  # what a shell gives a program that SIGINT ended
 def command() -> None:
     """Put probabilities on text with a language-model server.
 
-    Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong. Errors are one
-    line on standard error.
+    Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong, 130 it was
+    interrupted. Errors are one line on standard error.
     """
 
 
