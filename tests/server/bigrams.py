@@ -22,6 +22,7 @@ from lmscore.models.language_model import (
     TokenizedTexts,
     TokenSequences,
 )
+from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.tokenization.byte_level import ByteTokenizer
 from lmscore.models.tokenization.characters import CharacterTokenizer
 from lmscore.models.tokenization.tokenizer import (
@@ -105,6 +106,9 @@ class BigramModel(LanguageModel[NDArray[np.int64]]):
 
     def tokenize(self, texts: Texts) -> TokenizedTexts:
         return self.tokenizer.encode(texts)
+
+    def text_decoder(self, prompt: bytes) -> TextDecoder:
+        return self.tokenizer.text_decoder(prompt)
 
     def score(self, batch: ScoreBatch) -> BatchScores:
         events = [self._events(batch, i) for i in range(len(batch.items))]

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.vocabulary import Vocabulary
 
 State = TypeVar("State")
@@ -227,6 +228,23 @@ class LanguageModel(ABC, Generic[State]):
     def advance(self, states: State, token_ids: NDArray[np.int64]) -> State:
         """The states after one more token each; token_ids: (n,)."""
 
+    def read_tokens(self, states: State, tokens: TokenSequences) -> State:
+        """The states after one more sequence of tokens each: (n,).
+
+        The tokens are those of tokenize, so a long text can be read in pieces.
+        """
+        lengths = np.diff(tokens.offsets)
+        order = np.argsort(-lengths, kind="stable")  # so that those with a t-th token come first
+        begins = tokens.offsets[:-1][order]
+        states, read = self.gather(states, order), []
+        for t in range(int(lengths.max(initial=0))):
+            active = int(np.count_nonzero(lengths > t))
+            read.append(self.gather(states, np.arange(active, len(begins))))
+            begins = begins[:active]
+            states = self.gather(states, np.arange(active))
+            states = self.advance(states, tokens.ids[begins + t])
+        return self.gather(self.concatenate((states, *reversed(read))), np.argsort(order))
+
     @abstractmethod
     def next_log_probs(self, states: State) -> NDArray[np.floating[Any]]:
         """Log-probability of every token after each state, in nats: (n, vocabulary).
@@ -239,6 +257,10 @@ class LanguageModel(ABC, Generic[State]):
     @abstractmethod
     def tokenize(self, texts: Texts) -> TokenizedTexts:
         """Split texts into tokens."""
+
+    @abstractmethod
+    def text_decoder(self, prompt: bytes) -> TextDecoder:
+        """Turns tokens that continue a prompt into text; CapabilityError if they have no names."""
 
     @abstractmethod
     def score(self, batch: ScoreBatch) -> BatchScores:

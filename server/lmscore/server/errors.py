@@ -128,6 +128,23 @@ class OverloadedError(ServiceError):
 
 
 @dataclass(eq=False)
+class TooManyGenerationsError(ServiceError):
+    """No more calls may wait for a place to generate in."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_GENERATIONS"
+
+    waiting: int
+    retry_after_seconds: float = field(default=1.0)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.waiting} calls of Generate are waiting already; "
+            f"try again in {self.retry_after_seconds:g} s"
+        )
+
+
+@dataclass(eq=False)
 class OutOfMemoryError(ServiceError):
     """The memory, of the device or of the machine, was not enough for the request."""
 

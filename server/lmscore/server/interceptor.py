@@ -75,6 +75,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler.request_streaming:
             behaviour = self._guard(handler.stream_stream, _checked_stream)
             return grpc.stream_stream_rpc_method_handler(behaviour, parse, serialize)
+        if handler.response_streaming:
+            behaviour = self._guard(handler.unary_stream, _checked)
+            return grpc.unary_stream_rpc_method_handler(behaviour, parse, serialize)
         behaviour = self._guard(handler.unary_unary, _checked)
         return grpc.unary_unary_rpc_method_handler(behaviour, parse, serialize)
 

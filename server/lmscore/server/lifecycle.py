@@ -19,11 +19,14 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from lmscore.models.decoding.batch import warm_up
 from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
+from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
+from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
 from lmscore.server.scheduler import Scheduler
@@ -76,6 +79,8 @@ def load(source: ModelSource, placement: Placement, version: int = 1) -> ServedM
     log.info("loading model", model=source.name, path=str(source.path))
     started = time.perf_counter()
     model = load_model(source.path, placement=placement)
+    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
+        warm_up(model)
     served = ServedModel(source.name, version, fingerprint(source.path), model)
     structure = model.description.structure
     if isinstance(structure, NetworkDescription):
@@ -104,6 +109,7 @@ class Server:
     port: int
     repository: ModelRepository
     scheduler: Scheduler
+    generator: Generator
     calls: CallInterceptor
     health: health.aio.HealthServicer
 
@@ -135,6 +141,7 @@ class Server:
     async def stop(self) -> None:
         """Cancel what still runs and close the port."""
         await self.grpc_server.stop(grace=None)
+        self.generator.close()
         await asyncio.to_thread(self.scheduler.close)
         log.info("stopped")
 
@@ -165,9 +172,12 @@ async def build(settings: Settings) -> Server:
         settings.max_weights,
         settings.max_message_bytes,
     )
+    generator = _generator(scheduler, settings)
     stream_window = partial(StreamWindow, settings.max_stream_requests, settings.max_stream_bytes)
     language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
-        LanguageModelService(repository, scheduler, limits, stream_window),
+        LanguageModelService(
+            repository, scheduler, generator, limits, _generation_limits(settings), stream_window
+        ),
         grpc_server,
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), grpc_server)
@@ -182,7 +192,35 @@ async def build(settings: Settings) -> Server:
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     port = _listen(grpc_server, settings.listen)
     return Server(
-        settings, placement, grpc_server, port, repository, scheduler, calls, health_servicer
+        settings,
+        placement,
+        grpc_server,
+        port,
+        repository,
+        scheduler,
+        generator,
+        calls,
+        health_servicer,
+    )
+
+
+def _generator(scheduler: Scheduler, settings: Settings) -> Generator:
+    own = GenerationSettings(
+        settings.max_sequences,
+        settings.max_waiting_generations,
+        settings.max_prefill_tokens,
+        settings.max_unwritten_tokens,
+    )
+    return Generator(scheduler, own)
+
+
+def _generation_limits(settings: Settings) -> GenerationLimits:
+    return GenerationLimits(
+        min(settings.max_num_sequences, settings.max_sequences),
+        min(settings.max_beam_width, settings.max_sequences),
+        settings.max_generated_tokens,
+        settings.max_stop_bytes,
+        settings.max_listed_tokens,
     )
 
 

@@ -48,7 +48,7 @@ class Scheduler:
     async def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> BatchScores:
         """Score a batch; OverloadedError if too much is waiting already."""
         size = size_of(batch)
-        with _told_to_callers():
+        with told_to_callers():
             if isinstance(batch.items, Texts) and size <= model.quick_bytes:
                 # A thread would take longer to wake up.
                 return within_memory(model.score, batch)
@@ -76,8 +76,15 @@ class Scheduler:
 
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; OverloadedError if too much is waiting already."""
-        with _told_to_callers():  # a tokenizer does not take the whole machine
+        with told_to_callers():  # a tokenizer does not take the whole machine
             return await self._on_pool(int(texts.offsets[-1]), partial(model.tokenize, texts))
+
+    def submit(self, model: LanguageModel[Any], work: Callable[[], None]) -> None:
+        """Have the model's thread do some work when it has its turn; it must not raise."""
+        if model.exclusive:
+            self._worker.submit(work)
+        else:
+            self._pool.submit(work)
 
     async def run(self, work: Callable[..., Result], *args: object) -> Result:
         """Do what a request needs besides the model's work, away from the event loop."""
@@ -92,7 +99,7 @@ class Scheduler:
     async def _submit(
         self, model: LanguageModel[Any], size: int, work: Callable[[], Result]
     ) -> Result:
-        with _told_to_callers():
+        with told_to_callers():
             if not model.exclusive:
                 return await self._on_pool(size, work)
             return await self._worker_queue.result(size, partial(self._worker.submit, work))
@@ -103,7 +110,7 @@ class Scheduler:
 
 
 @contextmanager
-def _told_to_callers() -> Iterator[None]:
+def told_to_callers() -> Iterator[None]:
     """Turn what a model says it cannot do into errors with a status."""
     try:
         yield

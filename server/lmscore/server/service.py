@@ -9,9 +9,19 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
-from lmscore.server.convert import models, predict, rescore, score, score_reply, tokenize
+from lmscore.server.convert import (
+    generate,
+    models,
+    predict,
+    rescore,
+    score,
+    score_reply,
+    tokenize,
+)
+from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
+from lmscore.server.generation.generator import Generator
 from lmscore.server.repository import ModelRepository
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.stream_window import StreamWindow
@@ -24,18 +34,22 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
-    """Score, ScoreStream, Rescore, Predict and Tokenize over the models of a repository."""
+    """All RPCs that put probabilities on text, over the models of a repository."""
 
     def __init__(
         self,
         repository: ModelRepository,
         scheduler: Scheduler,
+        generator: Generator,
         limits: Limits,
+        generation_limits: GenerationLimits,
         stream_window: Callable[[], StreamWindow],
     ) -> None:
         self._repository = repository
         self._scheduler = scheduler
+        self._generator = generator
         self._limits = limits
+        self._generation_limits = generation_limits
         self._stream_window = stream_window
 
     async def Score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
@@ -87,6 +101,29 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             served.model, work.prompts, work.top_k, bos=work.bos
         )
         return predict.predict_response(served, work, distributions)
+
+    async def Generate(  # type: ignore[override]  # the stub knows only generators
+        self, request: wire.GenerateRequest, context: Context
+    ) -> None:
+        """Continue a prompt; what comes while a message is being written goes into the next."""
+        served = self._repository.find(*selector(request.model))
+        model = served.model
+        work = generate.generate_work(
+            request, self._limits, self._generation_limits, model.vocabulary
+        )
+        async with self._generator.generation(
+            model, work.prompt, work.settings, seed=work.seed, bos=work.bos
+        ) as generation:
+            counts = generation.counts
+            started: wire.GenerationStarted | None = generate.started(
+                served, work.seed, counts.tokens, counts.oov
+            )
+            async for events in generation.events(work.message_tokens):
+                response = generate.generate_response(events, model.vocabulary)
+                if started is not None:
+                    response.started.CopyFrom(started)
+                    started = None
+                await context.write(response)
 
     async def Tokenize(
         self,

@@ -164,6 +164,33 @@ class Settings(BaseModel):
     max_stream_bytes: Annotated[
         int, Field(ge=1, description="Unanswered requests of one ScoreStream, in bytes")
     ] = 4 * 2**20
+    max_sequences: Annotated[
+        int, Field(ge=1, description="Texts, or candidates of beams, that a model writes at once")
+    ] = 128
+    max_num_sequences: Annotated[
+        int, Field(ge=1, description="Most texts of one Generate request")
+    ] = 64
+    max_beam_width: Annotated[int, Field(ge=1, description="Most candidates of a beam search")] = 64
+    max_generated_tokens: Annotated[
+        int, Field(ge=1, description="Most tokens of a generated text")
+    ] = 4096
+    max_stop_bytes: Annotated[
+        int, Field(ge=1, description="Stop strings of one Generate request, in UTF-8 bytes")
+    ] = 4096
+    max_listed_tokens: Annotated[
+        int, Field(ge=1, description="Most stop tokens, or banned ones, of one Generate request")
+    ] = 1000
+    max_waiting_generations: Annotated[
+        int, Field(ge=1, description="Calls of Generate that may wait for a place, by model")
+    ] = 256
+    max_prefill_tokens: Annotated[
+        int,
+        Field(ge=1, description="Tokens of prompts that are read between two steps of other texts"),
+    ] = 512
+    max_unwritten_tokens: Annotated[
+        int,
+        Field(ge=1, description="Tokens that may wait for a slow reader before its texts pause"),
+    ] = 256
     drain_timeout_seconds: Annotated[
         float, Field(ge=0, le=3600, description="How long running calls may go on after SIGTERM")
     ] = 30.0

@@ -18,6 +18,7 @@ from lmscore.models.language_model import (
     TokenizedTexts,
     TokenSequences,
 )
+from lmscore.models.tokenization.decoder import WordDecoder
 from lmscore.models.tokenization.tokenizer import SpecialIds, TokenVocabulary
 
 BOS, EOS, UNK = 0, 1, 2
@@ -93,6 +94,9 @@ class TableModel(LanguageModel[NDArray[np.int64]]):
         ids = np.array([self._vocabulary.id(word) for text in words for word in text], np.int64)
         offsets = np.cumsum([0, *map(len, words)])
         return TokenizedTexts(offsets, ids, ids, ids, ids == UNK)
+
+    def text_decoder(self, prompt: bytes) -> WordDecoder:
+        return WordDecoder.of(prompt, self._vocabulary)
 
     def score(self, batch: ScoreBatch) -> BatchScores:
         assert isinstance(batch.items, TokenSequences)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmscore.models.decoding.stopping import StopStrings, TextStream
-from lmscore.models.decoding.text import WordDecoder
+from lmscore.models.tokenization.decoder import WordDecoder
 from tests.models.decoding.table_model import BOS, EOS, TableModel
 
 # Few bytes, so that stop strings occur; some are parts of characters: é is c3 a9, 日 is e6 97 a5.
@@ -80,7 +80,7 @@ def test_incomplete_characters_at_the_end_are_replaced() -> None:
 )
 def test_words_are_separated_by_blanks(prompt: bytes, expected: bytes) -> None:
     vocabulary = TableModel.random(0).vocabulary
-    decoder = WordDecoder(vocabulary, prompt)
+    decoder = WordDecoder.of(prompt, vocabulary)
 
     pieces = [decoder.push(token_id) for token_id in (BOS, 3, 4, EOS)]
 

@@ -44,6 +44,15 @@ _NO_IDS = np.empty(0, np.int64)
 _NOTHING = StepResult(_NO_IDS, _NO_IDS, np.empty(0), np.empty(0, np.uint8))
 
 
+@dataclass(frozen=True, slots=True)
+class Suspended(Generic[State]):
+    """Sequences that were taken out of a batch, with all they need to go on."""
+
+    states: State
+    rows: Rows
+    beams: dict[int, BeamSearch]
+
+
 class DecodingBatch(Generic[State]):
     """Sequences that advance together; a beam search holds up to its width of rows."""
 
@@ -58,6 +67,12 @@ class DecodingBatch(Generic[State]):
     def __len__(self) -> int:
         """Rows that the next step computes."""
         return len(self._rows)
+
+    @property
+    def sequence_ids(self) -> list[int]:
+        """Sequences that the next step goes on with, each once."""
+        ids: list[int] = np.unique(self._rows.sequence_ids).tolist()
+        return ids
 
     def add(self, states: State, sequences: Sequence[NewSequence]) -> NDArray[np.int64]:
         """Let sequences join, each from the state after its prompt; returns their ids.
@@ -82,8 +97,30 @@ class DecodingBatch(Generic[State]):
             self._beams.pop(int(sequence_id), None)
         self._keep(np.flatnonzero(stays))
 
+    def suspend(self, sequence_ids: Sequence[int]) -> Suspended[State]:
+        """Take sequences out, to let them join again later as they are now."""
+        leaving = np.isin(self._rows.sequence_ids, np.asarray(sequence_ids, np.int64))
+        rows = np.flatnonzero(leaving)
+        taken = [i for i in map(int, sequence_ids) if i in self._beams]
+        suspended = Suspended(
+            self._model.gather(self._states, rows),
+            self._rows.take(rows),
+            {i: self._beams.pop(i) for i in taken},
+        )
+        self._keep(np.flatnonzero(~leaving))
+        return suspended
+
+    def resume(self, suspended: Suspended[State]) -> None:
+        """Let sequences that were taken out join again, under their ids."""
+        self._states = self._model.concatenate((self._states, suspended.states))
+        self._rows = self._rows.joined(suspended.rows)
+        self._beams |= suspended.beams
+
     def step(self) -> StepResult:
-        """Give every sequence one more token; those that end with it leave."""
+        """Give every sequence one more token; those that end with it leave.
+
+        If the model raises, every sequence is as it was.
+        """
         rows = self._rows
         if not len(rows):
             return _NOTHING
@@ -97,11 +134,13 @@ class DecodingBatch(Generic[State]):
         )
         reasons = rows.reasons(plain, tokens, self._model.vocabulary.eos_id)
         going_on = reasons == FinishReason.RUNNING
-        beam_rows, beam_tokens, ended = self._step_beams(log_probs, changes)
+        beams = {sequence_id: beam.copy() for sequence_id, beam in self._beams.items()}
+        beam_rows, beam_tokens, ended = self._step_beams(beams, log_probs, changes)
         self._advance(
             np.concatenate((plain[going_on], *beam_rows)),
             np.concatenate((tokens[going_on], *beam_tokens)),
         )
+        self._beams = beams
         ids = rows.sequence_ids[plain]
         return StepResult(ids, tokens, chosen, reasons, alternatives, ended)
 
@@ -112,32 +151,34 @@ class DecodingBatch(Generic[State]):
         return np.require(log_probs, dtype, ["C", "W"])
 
     def _step_beams(
-        self, log_probs: LogProbs, changes: Changes
+        self, beams: dict[int, BeamSearch], log_probs: LogProbs, changes: Changes
     ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], dict[int, list[Hypothesis]]]:
         """Per beam search, the rows to go on from and their tokens; and results of those over."""
         rows, tokens, ended = [], [], {}
-        for sequence_id, beam in list(self._beams.items()):
+        for sequence_id, beam in list(beams.items()):
             at = np.flatnonzero(self._rows.sequence_ids == sequence_id)
             eos = self._model.vocabulary.eos_id
             parents, chosen = beam.step(log_probs, at, self._rows, changes, self._scratch, eos)
             rows.append(parents)
             tokens.append(chosen)
             if not len(parents):
-                ended[sequence_id] = self._beams.pop(sequence_id).results
+                ended[sequence_id] = beams.pop(sequence_id).results
         return rows, tokens, ended
 
     def _advance(self, parents: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
-        self._keep(parents)
-        if not len(parents):
-            return
-        self._states = self._model.advance(self._states, tokens)
-        self._rows = self._rows.after(tokens)
+        states, rows = self._kept(parents)
+        if len(parents):
+            states, rows = self._model.advance(states, tokens), rows.after(tokens)
+        self._states, self._rows = states, rows
 
     def _keep(self, rows: NDArray[np.int64]) -> None:
         """Go on from some rows, which may repeat."""
-        if not np.array_equal(rows, np.arange(len(self._rows))):
-            self._states = self._model.gather(self._states, rows)
-            self._rows = self._rows.take(rows)
+        self._states, self._rows = self._kept(rows)
+
+    def _kept(self, rows: NDArray[np.int64]) -> tuple[State, Rows]:
+        if np.array_equal(rows, np.arange(len(self._rows))):
+            return self._states, self._rows
+        return self._model.gather(self._states, rows), self._rows.take(rows)
 
 
 def warm_up(model: LanguageModel[State]) -> None:

@@ -14,6 +14,7 @@ has a bound above the worst of num_results finished scores, none can displace a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,12 @@ class BeamSearch:
         self._log_probs = np.empty((1, 0))  # (open texts, steps)
         self.results: list[Hypothesis] = []
         """The best finished texts so far, best first."""
+
+    def copy(self) -> BeamSearch:
+        """A search that goes on from here by itself."""
+        copied = copy(self)
+        copied.results = list(self.results)
+        return copied
 
     def step(
         self,

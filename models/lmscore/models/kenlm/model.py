@@ -27,6 +27,7 @@ from lmscore.models.language_model import (
     TokenSequences,
 )
 from lmscore.models.ngram.results import LN10, Events, batch_scores, checked_ids
+from lmscore.models.tokenization.decoder import WordDecoder
 
 _ABSENT = np.uint32(0xFFFFFFFF)  # in a state, before the first word; no word has this id
 _FLOOR_LOG10_PROB = -100.0  # what build_binary gives <unk> where the ARPA file had none
@@ -106,6 +107,17 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
             raise ValueError("a token id that is not of this vocabulary")
         return np.column_stack((states[:, 1:], token_ids.astype(np.uint32)))
 
+    def read_tokens(self, states: NDArray[np.uint32], tokens: TokenSequences) -> NDArray[np.uint32]:
+        """The states after one more sequence of tokens each: the last words of both."""
+        begins, ends = tokens.offsets[:-1], tokens.offsets[1:]
+        after = np.empty_like(states)
+        for column in range(self._order - 1):
+            place = ends - (self._order - 1 - column)  # of the word that belongs there
+            new = place >= begins
+            after[new, column] = tokens.ids[place[new]]
+            after[~new, column] = states[~new, (column + ends - begins)[~new]]
+        return after
+
     def next_log_probs(self, states: NDArray[np.uint32]) -> NDArray[np.float64]:
         """Log-probability of every token after each state, in nats: (n, vocabulary).
 
@@ -131,6 +143,14 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
         begins, ends = places_in_texts(words, texts, eos=False)
         oov = ids == UNK_ID
         return TokenizedTexts(words.offsets, ids.astype(np.int64), begins, ends, oov)
+
+    def text_decoder(self, prompt: bytes) -> WordDecoder:
+        """Turns words that continue a prompt into text.
+
+        Raises CapabilityError if the file stores no words.
+        """
+        self.vocabulary.require_words()
+        return WordDecoder.of(prompt, self.vocabulary)
 
     def score(self, batch: ScoreBatch) -> BatchScores:
         """Score texts or token sequences.

@@ -30,6 +30,7 @@ from lmscore.models.network.placement import Placement
 from lmscore.models.network.scoring import TrieScorer, batch_scores, events_of, paths_of
 from lmscore.models.network.trie import Paths
 from lmscore.models.network.workers import Workers
+from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.tokenization.tokenizer import Tokenizer, TokenVocabulary
 
 UNKNOWN_LOG_PROB = -100 * math.log(10)
@@ -130,12 +131,14 @@ class NetworkModel(LanguageModel[State]):
 
     def advance(self, states: State, token_ids: NDArray[np.int64]) -> State:
         """The states after one more token each; token_ids: (n,)."""
-        count = len(token_ids)
-        if count and not -1 <= token_ids.min() <= token_ids.max() < len(self.vocabulary):
+        return self.read_tokens(states, TokenSequences(token_ids, np.arange(len(token_ids) + 1)))
+
+    def read_tokens(self, states: State, tokens: TokenSequences) -> State:
+        """The states after one more sequence of tokens each."""
+        ids = tokens.ids.astype(np.int64)
+        if len(ids) and not -1 <= ids.min() <= ids.max() < len(self.vocabulary):
             raise ValueError("a token id that is not of this vocabulary")
-        each = np.arange(count)
-        ones = np.ones(count, np.int64)
-        paths = Paths(token_ids.astype(np.int64), np.arange(count + 1), ones, each)
+        paths = Paths(ids, tokens.offsets, np.diff(tokens.offsets), np.arange(len(tokens)))
         return self._workers.lead(self._scorer.read, paths, states)
 
     def next_log_probs(self, states: State) -> NDArray[np.floating[Any]]:
@@ -148,6 +151,10 @@ class NetworkModel(LanguageModel[State]):
     def tokenize(self, texts: Texts) -> TokenizedTexts:
         """Split texts into tokens."""
         return self._tokenizer.encode(texts)
+
+    def text_decoder(self, prompt: bytes) -> TextDecoder:
+        """Turns tokens that continue a prompt into text."""
+        return self._tokenizer.text_decoder(prompt)
 
     def score(self, batch: ScoreBatch) -> BatchScores:
         """Score a batch as a trie, every distinct prefix once.

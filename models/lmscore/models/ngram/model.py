@@ -34,6 +34,7 @@ from lmscore.models.ngram.scoring import (
     walk,
 )
 from lmscore.models.ngram.vocabulary import NgramVocabulary
+from lmscore.models.tokenization.decoder import WordDecoder
 
 _NO_LENGTHS = np.empty(0, np.uint8)
 
@@ -112,10 +113,13 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         self, states: NDArray[np.uint32], token_ids: NDArray[np.int64]
     ) -> NDArray[np.uint32]:
         """The states after one more token each; token_ids: (n,)."""
+        return self.read_tokens(states, TokenSequences(token_ids, np.arange(len(token_ids) + 1)))
+
+    def read_tokens(self, states: NDArray[np.uint32], tokens: TokenSequences) -> NDArray[np.uint32]:
+        """The states after one more sequence of tokens each."""
         states = self._checked(states).copy()
-        offsets = np.arange(len(states) + 1)
-        ids = self._checked_ids(token_ids)
-        walk(self.entries, ids, offsets, states, np.empty(len(states), np.float32), _NO_LENGTHS)
+        ids = self._checked_ids(tokens.ids)
+        walk(self.entries, ids, tokens.offsets, states, np.empty(len(ids), np.float32), _NO_LENGTHS)
         return states
 
     def next_log_probs(self, states: NDArray[np.uint32]) -> NDArray[np.float64]:
@@ -129,6 +133,10 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         return TokenizedTexts(
             offsets, ids.astype(np.int64), begins, ends, ids == self._vocabulary.unk_id
         )
+
+    def text_decoder(self, prompt: bytes) -> WordDecoder:
+        """Turns words that continue a prompt into text."""
+        return WordDecoder.of(prompt, self._vocabulary)
 
     def score(self, batch: ScoreBatch) -> BatchScores:
         """Score a batch of texts or token sequences.

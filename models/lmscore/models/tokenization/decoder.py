@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import codecs
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from lmscore.models.language_model import WORD_SEPARATORS
+from lmscore.models.text_decoder import TextDecoder
+from lmscore.models.vocabulary import Vocabulary
 
 _SEPARATORS = WORD_SEPARATORS.tobytes()
 _REPLACEMENT = "\ufffd"
 _KEPT = 8  # units of text that a window keeps when it is shortened
-
-
-class TextDecoder(ABC):
-    """Turns the tokens that continue a prompt into text; one for each generation.
-
-    All that push and finish return is, joined, what the tokens add to the prompt. It comes in whole
-    characters; where tokens are bytes, what is no UTF-8 becomes U+FFFD.
-    """
-
-    @abstractmethod
-    def push(self, token_id: int) -> bytes:
-        """What is final once this token follows; may be nothing."""
-
-    @abstractmethod
-    def finish(self) -> bytes:
-        """What was held back, when no token follows any more."""
 
 
 class WordDecoder(TextDecoder):
@@ -36,6 +22,12 @@ class WordDecoder(TextDecoder):
         """text_of gives a word, or nothing for a token without text."""
         self._text_of = text_of
         self._needs_blank = ends_in_word(prompt)
+
+    @classmethod
+    def of(cls, prompt: bytes, vocabulary: Vocabulary) -> Self:
+        """That of a vocabulary whose special tokens but the unknown one have no text."""
+        silent = {vocabulary.bos_id, vocabulary.eos_id}
+        return cls(prompt, lambda i: b"" if i in silent else vocabulary.token(i).encode())
 
     def push(self, token_id: int) -> bytes:
         """The word, after a blank where it needs one."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from lmscore.models.errors import CapabilityError, ModelFormatError
 from lmscore.models.language_model import Texts, TokenizedTexts
-from lmscore.models.tokenization.decoder import BytesDecoder, TextDecoder, WindowDecoder
+from lmscore.models.text_decoder import TextDecoder
+from lmscore.models.tokenization.decoder import BytesDecoder, WindowDecoder
 from lmscore.models.tokenization.offsets import (
     as_strings,
     characters_to_bytes,

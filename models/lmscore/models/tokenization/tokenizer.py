@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.language_model import Texts, TokenizedTexts
-from lmscore.models.tokenization.decoder import TextDecoder
+from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.vocabulary import BOS, EOS, UNK
 
 NO_ID = -1
