@@ -66,6 +66,11 @@ peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
 	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
 
+.PHONY: node-client
+node-client:  ## Install what the tests with a client for Node.js need
+	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/interop \
+	  || echo "node-client: the packages could not be installed; the tests that use them will skip"
+
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
