@@ -1,0 +1,387 @@
+"""Many calls of Generate at once: who joins and leaves, who is slow, who fails, who has to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import pytest
+
+from lmscore.models.decoding.parameters import Decoding, Sampling
+from lmscore.models.language_model import LanguageModel
+from lmscore.models.loading import load_model
+from lmscore.v1 import language_model_service_pb2 as wire
+from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+from tests.server.generating import (
+    DEMO,
+    MODEL,
+    character_network,
+    generated,
+    in_process,
+    request,
+    serving,
+    stream_of,
+)
+from tests.server.harness import Connection, failure_of
+from tests.server.slow_model import SlowModel
+
+LONG: dict[str, Any] = {"min_tokens": 4096, "max_tokens": 4096, "sampling": wire.Sampling()}
+
+LARGE: dict[str, Any] = LONG | {"num_sequences": 10, "alternatives": 5}
+"""More than gRPC keeps for a reader that does not read."""
+
+SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+"""So that gRPC does not read megabytes ahead."""
+
+
+async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - what is waited for is a number of the server's
+            await asyncio.sleep(0.002)
+
+
+async def standing_still(model: SlowModel) -> None:
+    """Wait until nobody gets any further."""
+    steps = 0
+    while steps == 0 or steps != model.steps:
+        steps = model.steps
+        await asyncio.sleep(0.5)
+
+
+def active(connection: Connection) -> int:
+    return connection.server.generator.active_sequences
+
+
+@pytest.mark.parametrize("make", [lambda: load_model(DEMO), character_network])
+async def test_a_seed_gives_its_text_whoever_else_joins_leaves_or_is_cancelled(
+    make: Callable[[], LanguageModel[Any]],
+) -> None:
+    model = make()
+    chance = random.Random(3)
+
+    async def tenant(connection: Connection, number: int) -> None:
+        await asyncio.sleep(chance.random() * 0.2)
+        call = connection.stub.Generate(
+            request(
+                prompt=chance.choice(["the", "", "a function of"]),
+                sampling=wire.Sampling(temperature=chance.choice([0.5, 1.0, 2.0])),
+                num_sequences=chance.choice([1, 1, 3]),
+                max_tokens=chance.randrange(1, 80),
+                seed=number,
+            )
+        )
+        async for _ in call:
+            if chance.random() < 0.02:
+                call.cancel()
+                with suppress(asyncio.CancelledError):
+                    await call.read()
+                return
+
+    settings = Decoding(Sampling(), seed=42, max_tokens=100, min_tokens=60, num_sequences=2)
+    expected = in_process(model, "the", settings)
+    async with serving(model, max_sequences=40) as connection:
+        tenants = [asyncio.create_task(tenant(connection, i)) for i in range(50)]
+        for _ in range(3):
+            stream = await generated(
+                connection,
+                prompt="the",
+                sampling=wire.Sampling(),
+                seed=42,
+                max_tokens=100,
+                min_tokens=60,
+                num_sequences=2,
+            )
+            for number, text in stream.texts.items():
+                assert text.token_ids == expected[number].token_ids
+                assert text.text == expected[number].text
+                assert text.log_probs == pytest.approx(expected[number].log_probs, abs=1e-5)
+        await asyncio.gather(*tenants)
+        await until(lambda: active(connection) == 0)
+        assert connection.server.generator.waiting_calls == 0
+
+
+async def test_calls_advance_together() -> None:
+    model = SlowModel(0.01)
+    async with serving(model) as connection:
+        fields = {"max_tokens": 30, "min_tokens": 30}
+        await asyncio.gather(*(generated(connection, **fields) for _ in range(20)))
+
+    assert model.steps < 2 * 30
+    assert max(model.rows) == 20
+
+
+async def test_a_cancelled_call_frees_its_place_within_one_step() -> None:
+    model = SlowModel(0.05)
+    async with serving(model) as connection:
+        stays = connection.stub.Generate(request(**LONG))
+        leaves = connection.stub.Generate(request(num_sequences=5, **LONG))
+        await until(lambda: active(connection) == 6)
+        leaves.cancel()
+        cancelled_at = model.steps
+        await until(lambda: active(connection) == 1)
+        assert model.steps <= cancelled_at + 2  # the one under way, and the next one
+        assert (await stays.read()).started.model.name == "m"
+        stays.cancel()
+        await until(lambda: active(connection) == 0)
+        assert connection.server.calls.running == 0
+
+
+async def test_a_passed_deadline_frees_the_place() -> None:
+    model = SlowModel(0.02)
+    async with serving(model) as connection:
+        call = connection.stub.Generate(request(**LONG), timeout=0.5)
+        await until(lambda: active(connection) == 1)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            [_ async for _ in call]
+        expired_at = model.steps
+        await until(lambda: active(connection) == 0)
+        assert model.steps <= expired_at + 3
+
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+_CLIENT = """
+import sys, grpc
+from lmscore.v1 import language_model_service_pb2 as wire
+from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    request = wire.GenerateRequest.FromString(bytes.fromhex(sys.argv[2]))
+    for message in LanguageModelServiceStub(channel).Generate(request):
+        print(len(message.tokens), flush=True)
+"""
+
+
+async def test_a_client_that_dies_frees_its_place_within_one_step() -> None:
+    model = SlowModel(0.1)
+    async with serving(model) as connection:
+        arguments = [connection.server.address, request(**LONG).SerializeToString().hex()]
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _CLIENT, *arguments, stdout=subprocess.PIPE
+        )
+        assert client.stdout is not None
+        assert await client.stdout.readline()
+        assert active(connection) == 1
+
+        client.send_signal(signal.SIGKILL)
+        await client.communicate()
+        died_at = model.steps
+        await until(lambda: connection.server.calls.running == 0)  # the system has told us
+        told_at = model.steps
+        await until(lambda: active(connection) == 0)
+        assert model.steps <= told_at + 1
+        assert told_at <= died_at + 3
+
+
+async def test_a_reader_that_does_not_read_pauses_and_others_go_on() -> None:
+    settings = Decoding(Sampling(), seed=1, min_tokens=4096, max_tokens=4096, num_sequences=10)
+    fields = LARGE | {"seed": 1}
+    model = SlowModel()
+    async with serving(model, max_unwritten_tokens=100, max_sequences=10) as connection:
+        generator = connection.server.generator
+        channel = grpc.aio.insecure_channel(connection.server.address, options=SMALL_WINDOW)
+        stalled = LanguageModelServiceStub(channel).Generate(request(**fields))
+        await standing_still(model)
+        assert (generator.waiting_calls, active(connection)) == (1, 0)  # paused, without a place
+
+        # Others get its place, and their texts.
+        other = await generated(connection, num_sequences=10, max_tokens=50, min_tokens=50)
+        assert len(other.texts) == 10
+        assert generator.waiting_calls == 1
+
+        stream = stream_of([message async for message in stalled])
+        await channel.close()
+        assert max(len(message.tokens) for message in stream.messages) > 10  # what had piled up
+        await until(lambda: generator.waiting_calls == 0)
+    expected = in_process(model, "", settings)
+    assert {i: t.token_ids for i, t in stream.texts.items()} == {
+        i: t.token_ids for i, t in expected.items()
+    }
+
+
+async def test_a_paused_call_that_is_cancelled_is_gone() -> None:
+    model = SlowModel()
+    async with serving(model, max_unwritten_tokens=100) as connection:
+        channel = grpc.aio.insecure_channel(connection.server.address, options=SMALL_WINDOW)
+        stalled = LanguageModelServiceStub(channel).Generate(request(**LARGE))
+        await standing_still(model)
+        assert connection.server.generator.waiting_calls == 1
+        stalled.cancel()
+        await channel.close()
+        await until(lambda: connection.server.generator.waiting_calls == 0)
+        await until(lambda: connection.server.calls.running == 0)
+        assert (await generated(connection, max_tokens=3)).texts
+
+
+async def test_who_finds_no_place_waits_and_who_finds_no_queue_is_told_to_retry() -> None:
+    model = SlowModel(0.01)
+    async with serving(model, max_sequences=2, max_waiting_generations=1) as connection:
+        generator = connection.server.generator
+        first = connection.stub.Generate(request(num_sequences=2, **LONG))
+        await until(lambda: active(connection) == 2)
+        second = asyncio.create_task(generated(connection, max_tokens=5))
+        await until(lambda: generator.waiting_calls == 1)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await generated(connection)
+        first.cancel()
+
+        assert (await second).texts[0].token_ids
+        assert generator.waiting_calls == 0
+    failed = failure_of(raised.value)
+    assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failed.reason == "TOO_MANY_GENERATIONS"
+    assert failed.retry_after_seconds == pytest.approx(1)
+
+
+async def test_a_waiting_call_that_is_cancelled_leaves_the_queue() -> None:
+    async with serving(SlowModel(0.01), max_sequences=2) as connection:
+        generator = connection.server.generator
+        first = connection.stub.Generate(request(num_sequences=1, **LONG))
+        await until(lambda: active(connection) == 1)
+        large = connection.stub.Generate(request(num_sequences=2))
+        await until(lambda: generator.waiting_calls == 1)
+        small = asyncio.create_task(generated(connection, max_tokens=3))
+        await until(
+            lambda: generator.waiting_calls == 2
+        )  # behind the large one, though there is room
+        large.cancel()
+        assert (await small).texts
+        first.cancel()
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [("num_sequences", {"num_sequences": 3}), ("beam.width", {"beam": wire.Beam(width=3)})],
+)
+async def test_what_could_never_have_a_place_is_refused(field: str, asked: dict[str, Any]) -> None:
+    async with serving(SlowModel(), max_sequences=2) as connection:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await generated(connection, **asked)
+
+    assert failure_of(raised.value).fields == [field]
+
+
+async def test_long_prompts_are_read_in_pieces_between_the_steps_of_others() -> None:
+    model = SlowModel(0.002)
+    async with serving(model, max_prefill_tokens=10) as connection:
+        runs = connection.stub.Generate(request(**LONG))
+        await until(lambda: active(connection) == 1)
+        begun_at = model.steps
+        prompts = ["ab" * 200, "a", "ba" * 10]
+        done = await asyncio.gather(
+            *(generated(connection, prompt=prompt, max_tokens=1) for prompt in prompts)
+        )
+        assert model.steps - begun_at >= 40  # steps of the other one, while 423 tokens were read
+        runs.cancel()
+
+    assert max(model.pieces) <= 10
+    assert [stream.started.prompt_token_count for stream in done] == [400, 1, 20]
+
+
+async def test_scoring_goes_on_between_two_steps() -> None:
+    model = SlowModel(0.02)
+    async with serving(model) as connection:
+        runs = connection.stub.Generate(request(**LONG))
+        await until(lambda: active(connection) == 1)
+        for _ in range(5):
+            before = model.steps
+            scored = await connection.stub.Score(wire.ScoreRequest(model=MODEL, texts=["ab"]))
+            assert scored.scores[0].token_count == 3
+            assert model.steps <= before + 3
+        runs.cancel()
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+async def test_a_call_whose_token_fails_ends_and_others_do_not(exclusive: bool) -> None:
+    model = SlowModel(exclusive=exclusive)
+    model.poison = 4  # never drawn by those who ban it
+    fields = {"min_tokens": 50, "max_tokens": 50, "sampling": wire.Sampling()}
+    async with serving(model) as connection:
+        results = await asyncio.gather(
+            *(
+                generated(connection, seed=i, banned_token_ids=[] if i in {2, 5} else [4], **fields)
+                for i in range(8)
+            ),
+            return_exceptions=True,
+        )
+        assert (await generated(connection, seed=0, banned_token_ids=[4], **fields)).texts
+    for i, result in enumerate(results):
+        if i in {2, 5}:
+            assert isinstance(result, grpc.aio.AioRpcError)
+            assert result.code() is grpc.StatusCode.INTERNAL
+        else:
+            settings = Decoding(
+                Sampling(), min_tokens=50, max_tokens=50, seed=i, banned_token_ids=(4,)
+            )
+            model.poison = -1
+            assert not isinstance(result, BaseException)
+            assert result.texts[0].token_ids == in_process(model, "", settings)[0].token_ids
+
+
+async def test_a_prompt_that_fails_ends_its_own_call_alone() -> None:
+    model = SlowModel()
+    model.poison = 4
+    async with serving(model) as connection:
+        fields = {"max_tokens": 5, "banned_token_ids": [4]}
+        prompts = ["a", "ü", "b"]
+        good, bad, fine = await asyncio.gather(
+            *(generated(connection, prompt=prompt, **fields) for prompt in prompts),
+            return_exceptions=True,
+        )
+
+    assert isinstance(bad, grpc.aio.AioRpcError)
+    assert not isinstance(good, BaseException)
+    assert not isinstance(fine, BaseException)
+
+
+async def test_memory_that_runs_out_has_a_status_and_the_loop_goes_on() -> None:
+    model = SlowModel()
+    model.most_rows = 4
+    async with serving(model) as connection:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await generated(connection, num_sequences=5)
+        smaller = await asyncio.gather(
+            *(generated(connection, num_sequences=3, max_tokens=20) for _ in range(3))
+        )
+
+    failed = failure_of(raised.value)
+    assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failed.reason == "OUT_OF_MEMORY"
+    assert [len(stream.texts) for stream in smaller] == [3, 3, 3]  # 9 rows, a call at a time
+
+
+async def test_drain_lets_running_texts_end() -> None:
+    model = SlowModel(0.005)
+    async with serving(model) as connection:
+        runs = asyncio.create_task(generated(connection, max_tokens=50, min_tokens=50))
+        await until(lambda: active(connection) == 1)
+        drained = asyncio.create_task(connection.server.drain())
+        await asyncio.sleep(0.05)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await generated(connection)
+        assert len((await runs).texts[0].token_ids) == 50
+        await drained
+
+    assert failure_of(refused.value).reason == "DRAINING"
+
+
+async def test_drain_ends_what_goes_on_for_too_long() -> None:
+    async with serving(SlowModel(0.01), drain_timeout_seconds=0.3, max_sequences=1) as connection:
+        calls = [
+            asyncio.create_task(generated(connection, **LONG)),
+            asyncio.create_task(generated(connection, **LONG)),  # which waits for a place
+        ]
+        await until(lambda: connection.server.generator.waiting_calls == 1)
+        await connection.server.drain()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: active(connection) == 0)
+
+    for error in ended:
+        assert isinstance(error, grpc.aio.AioRpcError)
+        assert failure_of(error).reason == "DRAINING"
