@@ -10,7 +10,7 @@ SERVICES := $(filter %_service.proto,$(PROTOS))
 help:  ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/installed  ## Serve the demo model; score, re-rank and see an error
+demo: .venv/installed  ## Serve the demo models; score, re-rank, generate and see an error
 	@$(BIN)/python checkpoints/demo/demo.py
 
 test: .venv/installed  ## Run the tests

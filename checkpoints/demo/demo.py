@@ -77,7 +77,7 @@ def run(address: str, *arguments: str, text: str | None = None, exit_code: int =
 
 
 def main() -> None:
-    """Score, re-rank, make an error."""
+    """Score, re-rank, generate, make an error."""
     texts = "the function returns a list\nlist a returns function the\n"
     models = (f"demo={_relative('trigram.arpa.gz')}", f"demo-lstm={_relative('lstm')}")
     with server(*(word for model in models for word in ("--model", model))) as address:
@@ -93,6 +93,10 @@ def main() -> None:
         for model in ("demo", "demo-lstm"):
             lists = _relative("nbest.jsonl")
             run(address, "rescore", lists, "--lm-weight", "0.1", "--model", model)
+        print("A prompt, continued by either, token by token:\n")
+        for model in ("demo", "demo-lstm"):
+            options = ("--temperature", "0.8", "--top-p", "0.9", "--min-tokens", "8", "--seed", "6")
+            run(address, "generate", "the class", "--model", model, *options)
         print("A mistake:\n")
         run(address, "score", "-", "--model", "nothing", text="hello\n", exit_code=1)
 
