@@ -5,12 +5,12 @@ PROTO_OUT ?= proto
 PROTOS := $(sort $(wildcard proto/lmscore/v1/*.proto))
 SERVICES := $(filter %_service.proto,$(PROTOS))
 
-.PHONY: help demo test check format lint types contract proto bench bench-ngram peers clean
+.PHONY: help demo test check format lint types contract proto bench bench-ngram bench-network peers clean
 
 help:  ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/installed  ## Serve the demo model; score, re-rank and see an error
+demo: .venv/installed  ## Serve the demo models; score, re-rank, generate and see an error
 	@$(BIN)/python checkpoints/demo/demo.py
 
 test: .venv/installed  ## Run the tests
@@ -47,7 +47,7 @@ proto: $(if $(filter proto,$(PROTO_OUT)),.venv/installed)  ## Regenerate the cod
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) $(SERVICES)
 
-bench: bench-ngram  ## Measure side by side with peers
+bench: bench-ngram bench-network  ## Measure side by side with peers
 	$(BIN)/python benchmarks/client_import.py
 
 # KENLM_BIN, a folder with KenLM's own programs, adds build_binary and lmplz to the comparison.
@@ -57,16 +57,27 @@ bench-ngram: peers  ## Measure the n-gram engine beside KenLM
 	$(BIN)/python benchmarks/grpc_scoring.py
 	$(BIN)/python benchmarks/estimation.py $(if $(KENLM_BIN),--lmplz $(KENLM_BIN)/lmplz)
 
+# NBEST, a file of n-best lists as JSON lines, is scored in place of made-up lists.
+NBEST ?=
+bench-network: .venv/installed  ## Measure networks beside plain PyTorch
+	$(BIN)/python benchmarks/network_scoring.py $(if $(NBEST),--nbest $(NBEST))
+
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
 	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
+
+.PHONY: node-client
+node-client:  ## Install what the tests with a client for Node.js need
+	npm ci --ignore-scripts --no-audit --no-fund --prefix tests/interop \
+	  || echo "node-client: the packages could not be installed; the tests that use them will skip"
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev,plot]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
-	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run
+	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz \
+	  --model demo-lstm=checkpoints/demo/lstm --dry-run
 	@touch $@
 
 clean:  ## Remove what the verbs made

@@ -17,6 +17,7 @@ import random
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -245,6 +246,11 @@ def compare(options: argparse.Namespace, lists: list[list[str]]) -> None:
         print(f"largest difference of {dtype}: {np.abs(rough - scores).max():.1e} nats a text")
 
 
+def resident() -> int:
+    """Bytes of memory that the process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def peak_memory(options: argparse.Namespace, lists: list[list[str]]) -> None:
     """Prints what scoring 10,000 texts adds to the memory of a loaded model."""
     work = workload(options, lists)
@@ -253,11 +259,21 @@ def peak_memory(options: argparse.Namespace, lists: list[list[str]]) -> None:
     texts = (work.ids * (10_000 // len(work.ids) + 1))[:10_000]
     batch = Workload(work.checkpoint, work.module, texts).batch
     model.score(Workload(work.checkpoint, work.module, texts[:10]).batch)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, most = resident(), 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.005):
+            most = max(most, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     model.score(batch)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    done.set()
+    watcher.join()
     print(
-        f"10,000 texts: {(after - before) / 1024:,.0f} MiB above the {before / 1024:,.0f} MiB of "
+        f"10,000 texts: {(most - before) / 2**20:,.0f} MiB above the {before / 2**20:,.0f} MiB of "
         f"a loaded model, {options.batch_tokens} prefixes at once"
     )
 

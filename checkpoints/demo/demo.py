@@ -1,4 +1,4 @@
-"""Shows what lmscore does: starts a server with the demo model and runs the commands one would.
+"""Shows what lmscore does: starts a server with the demo models and runs the commands one would.
 
 `make demo` runs it. Exit code 0 means that everything shown went as it should.
 """
@@ -77,15 +77,26 @@ def run(address: str, *arguments: str, text: str | None = None, exit_code: int =
 
 
 def main() -> None:
-    """Score, re-rank, make an error."""
+    """Score, re-rank, generate, make an error."""
     texts = "the function returns a list\nlist a returns function the\n"
-    with server("--model", f"demo={_relative('trigram.arpa.gz')}") as address:
+    models = (f"demo={_relative('trigram.arpa.gz')}", f"demo-lstm={_relative('lstm')}")
+    with server(*(word for model in models for word in ("--model", model))) as address:
         run(address, "models")
-        print("A sentence, and its words scrambled:\n")
-        run(address, "score", "-", text=texts)
-        run(address, "score", "--tokens", "-", text=texts)
-        print("What a recognizer was unsure about, decided by the model:\n")
-        run(address, "rescore", _relative("nbest.jsonl"), "--lm-weight", "0.1")
+        print("A sentence, and its words scrambled, as the trigram and as the network see them:\n")
+        for model in ("demo", "demo-lstm"):
+            run(address, "score", "-", "--model", model, text=texts)
+        print("Where the scrambled one is unlikely; the network's pieces added up by word:\n")
+        scrambled = texts.splitlines(keepends=True)[1]
+        run(address, "score", "--tokens", "-", "--model", "demo", text=scrambled)
+        run(address, "score", "--words", "-", "--model", "demo-lstm", text=scrambled)
+        print("What a recognizer was unsure about, decided by either:\n")
+        for model in ("demo", "demo-lstm"):
+            lists = _relative("nbest.jsonl")
+            run(address, "rescore", lists, "--lm-weight", "0.1", "--model", model)
+        print("A prompt, continued by either, token by token:\n")
+        for model in ("demo", "demo-lstm"):
+            options = ("--temperature", "0.8", "--top-p", "0.9", "--min-tokens", "8", "--seed", "6")
+            run(address, "generate", "the class", "--model", model, *options)
         print("A mistake:\n")
         run(address, "score", "-", "--model", "nothing", text="hello\n", exit_code=1)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from lmscore.client import AsyncClient, Client
+from lmscore.client.cli.app import run
+from tests.client.commands import Lmscore
 from tests.client.fake_server import Behaviour, FakeServer, start
 
 
@@ -27,3 +30,16 @@ def client(server: FakeServer) -> Iterator[Client]:
 async def async_client(server: FakeServer) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(server.address, model="fake", timeout=10) as connected:
         yield connected
+
+
+@pytest.fixture
+def lmscore(
+    server: FakeServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Lmscore:
+    monkeypatch.setenv("LMSCORE_ADDRESS", server.address)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        exit_code = run([str(argument) for argument in arguments])
+        return exit_code, *capfd.readouterr()
+
+    return call

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from queue import SimpleQueue
 
 import grpc
@@ -60,6 +61,10 @@ class Behaviour:
     stream_requests: list[wire.ScoreRequest] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)  # seconds left, of each call
     stream_ends: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    generate_requests: list[wire.GenerateRequest] = field(default_factory=list)
+    generate_messages: int | None = None  # messages of Generate, after which it ...
+    generate_end: Failure | None = None  # ... fails, or hangs until it is cancelled
+    tokens_per_message: int = 1
     running: int = 0  # Rescore calls
     most_running: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -122,6 +127,27 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         self.behaviour.enter("Predict", context)
         self.behaviour.choose(request.model, context)
         return predict(request)
+
+    def Generate(
+        self, request: wire.GenerateRequest, context: Context
+    ) -> Iterator[wire.GenerateResponse]:
+        self.behaviour.generate_requests.append(request)
+        self.behaviour.enter("Generate", context)
+        self.behaviour.choose(request.model, context)
+        over = threading.Event()
+        context.add_callback(over.set)
+        ended = "cancelled"
+        try:
+            messages = generate(request, self.behaviour.tokens_per_message)
+            yield from islice(messages, self.behaviour.generate_messages)
+            if self.behaviour.generate_end:
+                self.behaviour.generate_end.end(context)
+            if self.behaviour.generate_messages is None:
+                ended = "well"
+            else:
+                over.wait(10)
+        finally:
+            self.behaviour.stream_ends.put(ended)
 
     def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
         with self.behaviour.lock:
@@ -289,6 +315,71 @@ def predict(request: wire.PredictRequest) -> wire.PredictResponse:
             entropy=float(request.bos),
         )
     return response
+
+
+def generate(request: wire.GenerateRequest, chunk: int) -> Iterator[wire.GenerateResponse]:
+    """Text 0 is " a aa aaa" and so on, text 1 " b bb bbb", their tokens in turn.
+
+    Each text is of max_tokens words, by default 3; the last word comes with its end.
+    """
+    count = request.beam.num_results if request.HasField("beam") else request.num_sequences or 1
+    length = request.max_tokens or 3
+    prompt = request.prompt.split()
+    started = wire.GenerationStarted(
+        model=identity(request.model.name),
+        seed=request.seed if request.HasField("seed") else 42,
+        prompt_token_count=len(prompt),
+        prompt_oov_count=sum(map(is_oov, prompt)),
+    )
+    yield wire.GenerateResponse(started=started)
+    tokens = [
+        generated_token(request, sequence, step, length)
+        for step in range(1, length + 1)
+        for sequence in range(count)
+    ]
+    for i in range(0, len(tokens), chunk):
+        part = tokens[i : i + chunk]
+        yield wire.GenerateResponse(
+            tokens=part,
+            finished=[
+                generation_finished(request, each.sequence, length)
+                for each in part
+                if len(each.token) == length
+            ],
+        )
+
+
+def generated_token(
+    request: wire.GenerateRequest, sequence: int, step: int, length: int
+) -> wire.GeneratedToken:
+    word = chr(ord("a") + sequence) * step
+    likely = ["x" * n for n in range(1, request.alternatives + 1)]
+    return wire.GeneratedToken(
+        sequence=sequence,
+        text="" if step == length else f" {word}",
+        token_id=word_id(word),
+        token=word,
+        log_prob=word_log_prob(word),
+        alternatives=wire.LikelyTokens(
+            tokens=likely,
+            token_ids=[word_id(each) for each in likely],
+            log_probs=[word_log_prob(each) for each in likely],
+        ),
+    )
+
+
+def generation_finished(
+    request: wire.GenerateRequest, sequence: int, length: int
+) -> wire.GenerationFinished:
+    log_prob = -sum(range(1, length + 1)) / 2
+    return wire.GenerationFinished(
+        sequence=sequence,
+        text=f" {chr(ord('a') + sequence) * length}",
+        reason=wire.FINISH_REASON_LENGTH,
+        log_prob=log_prob,
+        token_count=length,
+        score=log_prob / length**request.beam.length_penalty if request.HasField("beam") else None,
+    )
 
 
 def rescore(request: wire.RescoreRequest) -> wire.RescoreResponse:

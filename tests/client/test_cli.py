@@ -9,40 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from grpc import StatusCode
 from rich.table import Table
 from rich.text import Text
 
-from lmscore.client.cli.app import run
 from lmscore.client.cli.output import columns, json_line, table_text
+from tests.client.commands import COMMAND, Lmscore, environment, records
 from tests.client.fake_server import Failure, FakeServer
 
-COMMAND = [sys.executable, "-m", "lmscore.client.cli.launcher"]
 NBEST = (
     '{"id": "u1", "ref": "a b", "hyps": [["abc b", -1.0], ["a b", -1.1], ["x", -1.5]]}\n'
     '{"id": "u2", "ref": "c d", "hyps": [["c d", -0.5]]}\n'
 )
-
-Lmscore = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def lmscore(
-    server: FakeServer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Lmscore:
-    """Runs the command against the server; gives its exit code, output and notes."""
-    monkeypatch.setenv("LMSCORE_ADDRESS", server.address)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        exit_code = run([str(argument) for argument in arguments])
-        return exit_code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture
@@ -57,14 +38,6 @@ def nbest(tmp_path: Path) -> Path:
     path = tmp_path / "nbest.jsonl"
     path.write_text(NBEST)
     return path
-
-
-def records(out: str) -> list[dict[str, Any]]:
-    return [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
-
-
-def environment(server: FakeServer) -> dict[str, str]:
-    return {**os.environ, "LMSCORE_ADDRESS": server.address}
 
 
 # --- score ---
@@ -479,7 +452,9 @@ def test_an_error_of_the_server_is_one_line(server: FakeServer, lmscore: Lmscore
     assert lmscore("models") == (1, "", "lmscore: incident f00 see the log\n")
 
 
-@pytest.mark.parametrize("subcommand", [[], ["score"], ["rescore"], ["tokenize"], ["models"]])
+@pytest.mark.parametrize(
+    "subcommand", [[], ["score"], ["rescore"], ["generate"], ["tokenize"], ["models"]]
+)
 def test_help_has_examples(lmscore: Lmscore, subcommand: list[str]) -> None:
     exit_code, out, err = lmscore(*subcommand, "--help")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmscore.models.language_model import BatchScores, Texts
-from lmscore.server.convert.score import encode_scores
+from lmscore.server.convert.score_reply import encode_scores
 from lmscore.v1 import language_model_service_pb2 as wire
 
 log_probs = st.one_of(st.floats(-1e6, 0), st.just(-math.inf))

@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from lmscore.client import convert
+from lmscore.client import convert, convert_generation
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
+from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
+    GenerateSettings,
     ModelChoice,
     NBestList,
     PredictSettings,
@@ -212,6 +222,35 @@ class AsyncClient:
         """The likeliest next tokens after each prompt; "" is the start of a text."""
         request = convert.predict_request(prompts, self.model, settings)
         return convert.predictions(await self._call(self._language_model.Predict, request, timeout))
+
+    async def generate(
+        self, prompt: str, *, timeout: float | None = None, **settings: Unpack[GenerateSettings]
+    ) -> AsyncGenerator[GenerationEvent]:
+        """Continue a prompt: a GenerationStarted, then tokens and ends of texts as they come.
+
+        ``timeout`` bounds the whole generation. Closing the generator cancels the call, at once
+        with ``contextlib.aclosing``.
+        """
+        request = convert_generation.generate_request(prompt, self.model, settings)
+        self._check_open()
+        call = self._language_model.Generate(request, timeout=self._seconds(timeout))
+        unfinished = Unfinished()
+        try:
+            async for response in call:
+                for event in convert_generation.events(response):
+                    yield unfinished.see(event)
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.address) from error
+        finally:
+            call.cancel()
+        unfinished.refuse()
+
+    async def generate_texts(
+        self, prompt: str, *, timeout: float | None = None, **settings: Unpack[GenerateSettings]
+    ) -> Answer[GeneratedText]:
+        """The same for callers that wait for whole texts."""
+        async with aclosing(self.generate(prompt, timeout=timeout, **settings)) as events:
+            return whole_texts([event async for event in events])
 
     async def tokenize(
         self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
 
-from lmscore.client import convert
+from lmscore.client import convert, convert_generation
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
 from lmscore.client.errors import DeadlineExceededError, UnavailableError
+from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
+    GenerateSettings,
     ModelChoice,
     NBestList,
     PredictSettings,
@@ -213,6 +216,34 @@ class Client:
         """The likeliest next tokens after each prompt; "" is the start of a text."""
         request = convert.predict_request(prompts, self.model, settings)
         return convert.predictions(self._call(self._language_model.Predict, request, timeout))
+
+    def generate(
+        self, prompt: str, *, timeout: float | None = None, **settings: Unpack[GenerateSettings]
+    ) -> Generator[GenerationEvent]:
+        """Continue a prompt: a GenerationStarted, then tokens and ends of texts as they come.
+
+        ``timeout`` bounds the whole generation. Closing the generator cancels the call; leaving
+        a loop over it does so in CPython, ``contextlib.closing`` everywhere.
+        """
+        request = convert_generation.generate_request(prompt, self.model, settings)
+        self._check_open()
+        call = self._language_model.Generate(request, timeout=self._seconds(timeout))
+        unfinished = Unfinished()
+        try:
+            for response in call:
+                yield from map(unfinished.see, convert_generation.events(response))
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.address) from error
+        finally:
+            call.cancel()
+        unfinished.refuse()
+
+    def generate_texts(
+        self, prompt: str, *, timeout: float | None = None, **settings: Unpack[GenerateSettings]
+    ) -> Answer[GeneratedText]:
+        """The same for callers that wait for whole texts."""
+        with closing(self.generate(prompt, timeout=timeout, **settings)) as events:
+            return whole_texts(events)
 
     def tokenize(
         self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]

@@ -1,9 +1,11 @@
-"""Between plain values and messages: the only module that knows both."""
+"""Between plain values and messages, which only this module and `convert_generation` both know."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol, TypeVar
+
+from google.protobuf.descriptor import EnumDescriptor
 
 from lmscore.client.errors import ItemError, LmscoreError, MessageTooLargeError
 from lmscore.client.requests import (
@@ -44,9 +46,9 @@ def score_request(
     texts: Sequence[str], default_model: str, settings: ScoreSettings
 ) -> wire.ScoreRequest:
     """Texts to score."""
-    _refuse_unknown(settings, ScoreSettings)
+    refuse_unknown(settings, ScoreSettings)
     request = _score_settings(default_model, settings)
-    request.texts.extend(_checked(texts))
+    request.texts.extend(checked_texts(texts))
     return request
 
 
@@ -54,7 +56,7 @@ def token_score_request(
     token_sequences: Sequence[Sequence[int]], default_model: str, settings: ScoreSettings
 ) -> wire.ScoreRequest:
     """Token sequences to score."""
-    _refuse_unknown(settings, ScoreSettings)
+    refuse_unknown(settings, ScoreSettings)
     request = _score_settings(default_model, settings)
     for i, ids in enumerate(token_sequences):
         try:
@@ -71,16 +73,16 @@ def rescore_request(
     choice: ModelChoice,
 ) -> wire.RescoreRequest:
     """Lists to rank; all their hypotheses have to have the same features."""
-    _refuse_unknown(choice, ModelChoice)
-    names = _checked(_feature_names(lists), "feature_names")
-    request = wire.RescoreRequest(model=_selector(default_model, choice), feature_names=names)
+    refuse_unknown(choice, ModelChoice)
+    names = checked_texts(_feature_names(lists), "feature_names")
+    request = wire.RescoreRequest(model=selector(default_model, choice), feature_names=names)
     for i, nbest in enumerate(lists):
         try:
             _add_list(request, names, nbest)
         except UnicodeEncodeError as error:
             raise invalid_argument(f"lists[{i}]", _HALF_A_PAIR) from error
     for i, setting in enumerate(weights):
-        _checked(list(setting.feature_weights), f"weights[{i}].feature_weights")
+        checked_texts(list(setting.feature_weights), f"weights[{i}].feature_weights")
         request.weights.add(
             lm_weight=setting.lm_weight,
             length_bonus=setting.length_bonus,
@@ -101,19 +103,19 @@ def tokenize_request(
     texts: Sequence[str], default_model: str, choice: ModelChoice
 ) -> wire.TokenizeRequest:
     """Texts to split."""
-    _refuse_unknown(choice, ModelChoice)
-    return wire.TokenizeRequest(model=_selector(default_model, choice), texts=_checked(texts))
+    refuse_unknown(choice, ModelChoice)
+    return wire.TokenizeRequest(model=selector(default_model, choice), texts=checked_texts(texts))
 
 
 def predict_request(
     prompts: Sequence[str], default_model: str, settings: PredictSettings
 ) -> wire.PredictRequest:
     """Prompts to continue by one token."""
-    _refuse_unknown(settings, PredictSettings)
+    refuse_unknown(settings, PredictSettings)
     return wire.PredictRequest(
-        model=_selector(default_model, settings),
-        prompts=_checked(prompts, "prompts"),
-        top_k=_checked_number(settings.get("top_k"), "top_k", 32),
+        model=selector(default_model, settings),
+        prompts=checked_texts(prompts, "prompts"),
+        top_k=checked_number(settings.get("top_k"), "top_k", 32),
         bos=settings.get("bos"),
     )
 
@@ -125,18 +127,18 @@ def list_models_request() -> model_service_pb2.ListModelsRequest:
 
 def get_model_request(default_model: str, choice: ModelChoice) -> model_service_pb2.GetModelRequest:
     """A model to describe."""
-    _refuse_unknown(choice, ModelChoice)
-    return model_service_pb2.GetModelRequest(model=_selector(default_model, choice))
+    refuse_unknown(choice, ModelChoice)
+    return model_service_pb2.GetModelRequest(model=selector(default_model, choice))
 
 
 def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRequest:
-    alternatives = _checked_number(settings.get("alternatives"), "alternatives", 32)
+    alternatives = checked_number(settings.get("alternatives"), "alternatives", 32)
     detail = wire.SCORE_DETAIL_TOKENS if settings.get("tokens", False) else wire.SCORE_DETAIL_NONE
     if alternatives:
         detail = wire.SCORE_DETAIL_FULL
     return wire.ScoreRequest(
-        model=_selector(default_model, settings),
-        context=_checked_text(settings.get("context", ""), "context"),
+        model=selector(default_model, settings),
+        context=checked_text(settings.get("context", ""), "context"),
         detail=detail,
         bos=settings.get("bos", True),
         eos=settings.get("eos", True),
@@ -145,7 +147,7 @@ def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRe
     )
 
 
-def _refuse_unknown(given: ModelChoice, known: type[ModelChoice]) -> None:
+def refuse_unknown(given: ModelChoice, known: type[ModelChoice]) -> None:
     """TypeError for a misspelt keyword, which would leave its setting at the default."""
     for name in given:
         if name not in known.__annotations__:
@@ -154,17 +156,19 @@ def _refuse_unknown(given: ModelChoice, known: type[ModelChoice]) -> None:
             )
 
 
-def _selector(default_model: str, choice: ModelChoice) -> common_pb2.ModelSelector:
+def selector(default_model: str, choice: ModelChoice) -> common_pb2.ModelSelector:
+    """The model that was chosen, or the client's."""
     return common_pb2.ModelSelector(
-        name=_checked_text(choice.get("model", default_model), "model.name"),
-        version=_checked_number(choice.get("version"), "model.version", 64),
+        name=checked_text(choice.get("model", default_model), "model.name"),
+        version=checked_number(choice.get("version"), "model.version", 64),
     )
 
 
 _HALF_A_PAIR = "half a surrogate pair, which UTF-8 cannot spell"
 
 
-def _checked(texts: Sequence[str], field: str = "texts") -> Sequence[str]:
+def checked_texts(texts: Sequence[str], field: str = "texts") -> Sequence[str]:
+    """The texts, if UTF-8 can spell them; TypeError for one string in place of several."""
     if isinstance(texts, str):  # a sequence of strings too: of its characters
         raise TypeError(f"{field} is one string; give a list of strings")
     for i, text in enumerate(texts):
@@ -173,7 +177,8 @@ def _checked(texts: Sequence[str], field: str = "texts") -> Sequence[str]:
     return texts
 
 
-def _checked_text(text: str, field: str) -> str:
+def checked_text(text: str, field: str) -> str:
+    """The text, if UTF-8 can spell it."""
     if not _encodable(text):
         raise invalid_argument(field, _HALF_A_PAIR)
     return text
@@ -186,7 +191,8 @@ def _encodable(text: str) -> bool:
         return False
 
 
-def _checked_number(number: int | None, field: str, bits: int) -> int | None:
+def checked_number(number: int | None, field: str, bits: int) -> int | None:
+    """The number, if it fits into that many bits."""
     if number is not None and not 0 <= number < 2**bits:
         raise invalid_argument(field, f"{number} is not within 0 and 2**{bits} - 1")
     return number
@@ -267,10 +273,10 @@ def model_info(model: model_service_pb2.Model) -> ModelInfo:
     contract = model.scoring_contract
     ngram = NgramInfo(model.ngram.order, tuple(model.ngram.counts))
     return ModelInfo(
-        identity=_identity(model.identity),
-        kind=_enum_name("ModelKind", model.kind),
-        state=_enum_name("ModelState", model.state),
-        tokenizer=_enum_name("TokenizerKind", model.tokenizer),
+        identity=model_identity(model.identity),
+        kind=enum_name(model_service_pb2.ModelKind.DESCRIPTOR, model.kind),
+        state=enum_name(model_service_pb2.ModelState.DESCRIPTOR, model.state),
+        tokenizer=enum_name(model_service_pb2.TokenizerKind.DESCRIPTOR, model.tokenizer),
         vocabulary_size=model.vocabulary_size,
         parameter_count=model.parameter_count,
         memory_bytes=model.memory_bytes,
@@ -318,7 +324,7 @@ def _answer(
     convert: Callable[[Message], Item],
 ) -> Answer[Item]:
     return Answer(
-        _identity(identity),
+        model_identity(identity),
         tuple(
             item_error(message.error) if message.HasField("error") else convert(message)
             for message in messages
@@ -326,7 +332,8 @@ def _answer(
     )
 
 
-def _identity(identity: common_pb2.ModelIdentity) -> ModelIdentity:
+def model_identity(identity: common_pb2.ModelIdentity) -> ModelIdentity:
+    """The model that answered."""
     return ModelIdentity(identity.name, identity.version, identity.fingerprint)
 
 
@@ -355,7 +362,7 @@ def _token_scores(tokens: wire.TokenScores) -> tuple[TokenScore, ...]:
         tokens.matched_orders or absent,
         tokens.ranks or absent,
         tokens.entropies or absent,
-        map(_likely_tokens, tokens.alternatives) if tokens.alternatives else [()] * len(absent),
+        map(likely_tokens, tokens.alternatives) if tokens.alternatives else [()] * len(absent),
         strict=True,
     )
     return tuple(TokenScore(*row) for row in columns)
@@ -374,13 +381,14 @@ def _word_scores(words: wire.WordScores) -> tuple[WordScore, ...]:
     return tuple(WordScore(*row) for row in columns)
 
 
-def _likely_tokens(tokens: wire.LikelyTokens) -> tuple[LikelyToken, ...]:
+def likely_tokens(tokens: wire.LikelyTokens) -> tuple[LikelyToken, ...]:
+    """The head of a distribution, likeliest first."""
     columns = zip(tokens.tokens, tokens.token_ids, tokens.log_probs, strict=True)
     return tuple(LikelyToken(*row) for row in columns)
 
 
 def _prediction(prediction: wire.Prediction) -> Prediction:
-    return Prediction(_likely_tokens(prediction.next), prediction.entropy)
+    return Prediction(likely_tokens(prediction.next), prediction.entropy)
 
 
 def _rescored_list(nbest: wire.RescoredList) -> RescoredList:
@@ -400,11 +408,11 @@ def _tokens(text: wire.TokenizedText) -> tuple[Token, ...]:
     return tuple(Token(*row) for row in columns)
 
 
-def _enum_name(enum: str, value: int) -> str:
+def enum_name(enum: EnumDescriptor, value: int) -> str:
     """Lower-case name of an enum's value without the prefix that all its names share.
 
     Values newer than this client are "unspecified", which is what 0 is called.
     """
-    names = model_service_pb2.DESCRIPTOR.enum_types_by_name[enum].values_by_number
+    names = enum.values_by_number
     prefix = names[0].name.removesuffix("UNSPECIFIED")
     return names.get(value, names[0]).name.removeprefix(prefix).lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 
 class ModelChoice(TypedDict, total=False):
@@ -63,3 +63,47 @@ class RescoreWeights:
     length_bonus: float = 0.0
     oov_penalty: float = 0.0
     feature_weights: Mapping[str, float] = field(default_factory=dict)  # 1 where not named
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """The likeliest token each time; of equally likely ones the one with the lowest id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Draws from the model's distribution: sharpened by the temperature, then cut by the others."""
+
+    temperature: float = 1.0  # below 1 likely tokens become likelier; above 0
+    top_k: int = 0  # likeliest tokens to keep; 0 keeps all
+    top_p: float = 1.0  # keeps the likeliest tokens that together have this mass; above 0
+    min_p: float = 0.0  # keeps tokens at least so many times as likely as the likeliest
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """The best texts found while keeping ``width`` candidates a step."""
+
+    width: int
+    length_penalty: float = 0.0  # texts are ranked by log_prob / token_count ** length_penalty
+    num_results: int = 1  # texts to give, best first; at most width
+
+
+Strategy: TypeAlias = Greedy | Sampling | Beam
+
+
+class GenerateSettings(ModelChoice, total=False):
+    """How a prompt is continued, and when that ends. What is not given is the server's default."""
+
+    strategy: Strategy  # default Greedy()
+    num_sequences: int  # texts, each with random numbers of its own; default 1; not for beams
+    max_tokens: int  # a text ends after so many; default 128
+    min_tokens: int  # nothing else ends a text before so many; default 0
+    stop: Sequence[str]  # strings that end a text and are no part of it
+    stop_token_ids: Sequence[int]  # tokens that do the same
+    banned_token_ids: Sequence[int]  # tokens that are never chosen
+    allow_unknown: bool  # whether the unknown token may be chosen; default False
+    seed: int | None  # the same one gives the same text; default: one is drawn, and told
+    repetition_penalty: float  # above 1: tokens of prompt and text become less likely; default 1
+    alternatives: int  # likeliest tokens to tell in the place of each; default 0; not for beams
+    bos: bool  # whether `<s>` stands before the prompt; default True

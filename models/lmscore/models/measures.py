@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch, Texts
 from lmscore.models.windows import Windows, score_in_windows
 
-_LINE_FEED = 10
+_LINE_FEED, _RETURN = 10, 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,21 @@ def score_lines(
     model: LanguageModel[Any], text: bytes, windows: Windows | None = None
 ) -> BatchScores:
     """The scores of the lines of a text, each cut into windows if they are given."""
-    data = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(data == _LINE_FEED) + 1
-    if len(data) and (not len(ends) or ends[-1] != len(data)):
-        ends = np.append(ends, len(data))
-    texts = Texts(data, np.concatenate(([0], ends)))  # a line feed only separates words
+    texts = _lines(np.frombuffer(text, np.uint8))
     if windows is not None:
         return score_in_windows(model, texts, windows)
     return model.score(ScoreBatch(texts))
+
+
+def _lines(data: NDArray[np.uint8]) -> Texts:
+    """The lines of a text without their ends, which characters would count as tokens."""
+    line_feeds = data == _LINE_FEED
+    ends = np.flatnonzero(line_feeds)
+    if len(data) and not line_feeds[-1]:
+        ends = np.append(ends, len(data))
+    in_end = line_feeds | ((data == _RETURN) & np.append(line_feeds[1:], False))
+    kept = np.concatenate(([0], np.cumsum(~in_end)))
+    return Texts(data[~in_end], np.concatenate(([0], kept[ends])))
 
 
 def measures_of(scores: BatchScores, characters: int) -> Measures:
@@ -152,5 +159,5 @@ def characters_of(text: bytes, lines: int) -> int:
     """Characters of a UTF-8 text, one for the end of each line, carriage returns not counted."""
     data: NDArray[np.uint8] = np.frombuffer(text, np.uint8)
     continuing = (data & 0xC0) == 0x80  # the bytes of a character after its first
-    ends = (data == _LINE_FEED) | (data == 13)
+    ends = (data == _LINE_FEED) | (data == _RETURN)
     return len(data) - int(np.count_nonzero(continuing | ends)) + lines

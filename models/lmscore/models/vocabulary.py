@@ -11,7 +11,10 @@ UNK = "<unk>"  # every token that the vocabulary lacks
 
 
 class Vocabulary(Protocol):
-    """The tokens of a model. Ids are 0 … len - 1."""
+    """The tokens of a model. Ids are 0 … len - 1.
+
+    One token may be both bos and eos, and so an event; unk_id is -1 where there is none.
+    """
 
     bos_id: int
     eos_id: int

@@ -9,7 +9,15 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
-from lmscore.server.convert import generate, models, predict, rescore, score, tokenize
+from lmscore.server.convert import (
+    generate,
+    models,
+    predict,
+    rescore,
+    score,
+    score_reply,
+    tokenize,
+)
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
@@ -144,8 +152,8 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 served.model, work.batch, scores.tokens, work.alternatives
             )
         if scores.tokens is None:
-            return score.score_response(served, work, scores, None)
-        return await self._scheduler.run(score.score_response, served, work, scores, details)
+            return score_reply.score_response(served, work, scores, None)
+        return await self._scheduler.run(score_reply.score_response, served, work, scores, details)
 
     async def _scores(
         self, model: LanguageModel[Any], batches: list[ScoreBatch]

@@ -75,8 +75,8 @@ class SingleWorker:
     """One thread for models that each take the whole machine.
 
     Batches that wait for the same model, and ask for the same, are scored as one when the first of
-    them has its turn: that takes a network little longer than the largest of them. What one request
-    needs is so never refused, nor its failure shared, for what another one does.
+    them has its turn: that takes a network little longer than the largest of them. Those that fail
+    as one are scored one by one, so that a failure is told only to whom it is about.
     """
 
     def __init__(self, max_merged_bytes: int) -> None:

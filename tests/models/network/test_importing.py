@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import Tensor
 
-from lmscore.models.network.checkpoint import read_checkpoint
+from lmscore.models.network.checkpoint import FORMAT, FORMAT_VERSION, read_checkpoint
+from lmscore.models.network.config import NetworkConfig
 from lmscore.models.network.importers.importing import (
     ImportOptions,
     TargetExistsError,
@@ -19,6 +21,7 @@ from lmscore.models.network.importers.importing import (
 from lmscore.models.network.importers.report import ImportReport
 from lmscore.models.network.importers.tokenizer_files import VocabularyOptions
 from lmscore.models.network.module import NetworkModule
+from lmscore.models.tokenization.spec import TokenizerSpec
 from tests.models.network.make_checkpoints import ORIGINALS, VOCABULARY_SIZE, Original, words
 
 TOKEN_IDS = torch.arange(2 * 11).reshape(2, 11) * 7 % VOCABULARY_SIZE  # (batch, time)
@@ -219,3 +222,16 @@ def test_a_sample_tells_a_shuffled_vocabulary_from_the_right_one(tmp_path: Path)
     assert "WORSE THAN CHANCE" in found["wrong"].as_text()
     assert "WORSE" not in found["right"].as_text()
     assert found["right"].probe.likeliest[0][0] == "<eos>"
+
+
+def test_the_config_in_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
+    values = json.loads(text.partition("```json\n")[2].partition("```")[0])
+
+    assert (values["format"], values["version"]) == (FORMAT, FORMAT_VERSION)
+    config = NetworkConfig.from_json(Path("networks.md"), values["network"])
+    assert (config.kind, config.hidden_sizes, config.tied) == ("lstm", (650, 650), True)
+    assert TokenizerSpec.from_json(Path("networks.md"), values["tokenizer"]).bos == "<eos>"
+    fields = {field.name for field in dataclasses.fields(NetworkConfig)}
+    assert all(f"| `{name}` |" in text for name in fields)
+    assert all(f"`{name}" in text for name in config.shapes() if not name.startswith("layers"))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from lmscore.client.cli.evaluate import evaluate
+from lmscore.client.cli.generate import generate
 from lmscore.client.cli.models import models
 from lmscore.client.cli.output import complain
 from lmscore.client.cli.predict import predict
@@ -31,8 +32,8 @@ INTERRUPTED = 130  # what a shell gives a program that SIGINT ended
 def command() -> None:
     """Put probabilities on text with a language-model server.
 
-    Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong. Errors are one
-    line on standard error.
+    Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong, 130 it was
+    interrupted. Errors are one line on standard error.
     """
 
 
@@ -40,6 +41,7 @@ command.add_command(score)
 command.add_command(rescore)
 command.add_command(evaluate)
 command.add_command(predict)
+command.add_command(generate)
 command.add_command(tokenize)
 command.add_command(models)
 
@@ -63,7 +65,7 @@ def _message(error: Exception) -> str:
         case click.ClickException():
             return error.format_message()
         case click.Abort():
-            return "interrupted"
+            return str(error) or "interrupted"
         case OSError(filename=str(name)):
             return f"{name}: {error.strerror}"
         case _:

@@ -53,6 +53,14 @@ def positive(value: Any) -> float:
     return number
 
 
+def fraction(value: Any) -> float:
+    """A number from 0 to 1; a usage error otherwise."""
+    number = finite(value)
+    if not 0 <= number <= 1:
+        raise click.BadParameter(f"{value!r} is not from 0 to 1.")
+    return number
+
+
 def named_weight(value: Any) -> tuple[str, float]:
     """Name and finite weight of NAME=WEIGHT; a usage error otherwise."""
     if isinstance(value, tuple):  # click converts what it has converted once again
@@ -81,27 +89,33 @@ json_option = click.option(
 )
 
 
-def connection_options(command: Command) -> Command:
-    """Add --address and --timeout."""
-    address = click.option(
-        "--address",
-        type=host_and_port,
-        envvar="LMSCORE_ADDRESS",
-        show_envvar=True,
-        default="127.0.0.1:50051",
-        show_default=True,
-        metavar="HOST:PORT",
-        help="Server to ask.",
-    )
-    timeout = click.option(
+address_option = click.option(
+    "--address",
+    type=host_and_port,
+    envvar="LMSCORE_ADDRESS",
+    show_envvar=True,
+    default="127.0.0.1:50051",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Server to ask.",
+)
+
+
+def timeout_option(meaning: str) -> Callable[[Command], Command]:
+    """--timeout, with what it bounds."""
+    return click.option(
         "--timeout",
         type=positive,
         default=30.0,
         show_default=True,
         metavar="SECONDS",
-        help="How long to wait for each answer.",
+        help=meaning,
     )
-    return address(timeout(command))
+
+
+def connection_options(command: Command) -> Command:
+    """Add --address and --timeout."""
+    return address_option(timeout_option("How long to wait for each answer.")(command))
 
 
 def batch_option(default: int, items: str) -> Callable[[Command], Command]:

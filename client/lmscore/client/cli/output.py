@@ -24,9 +24,9 @@ from lmscore.client.results import ModelIdentity
 from lmscore.client.textfile import STDIN, LineReader
 
 
-def note(message: str) -> None:
-    """Write one line to standard error."""
-    click.echo(" ".join(message.split()), err=True)
+def note(message: str, *, dim: bool = False) -> None:
+    """Write one line to standard error; dim is for terminals."""
+    click.secho(" ".join(message.split()), err=True, dim=dim or None)
 
 
 def complain(message: str) -> None:

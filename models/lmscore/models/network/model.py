@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
@@ -167,7 +168,10 @@ class NetworkModel(LanguageModel[State]):
             self.vocabulary.bos_id if batch.bos else None,
         )
         log_probs = self._workers.lead(self._scorer.score, paths)
-        log_probs = np.where(np.isnan(log_probs), UNKNOWN_LOG_PROB, log_probs)
+        log_probs = np.where(events.ids < 0, UNKNOWN_LOG_PROB, log_probs)
+        if np.isnan(log_probs).any():
+            dtype = str(self._dtype).removeprefix("torch.")
+            raise CapabilityError(f"the network's numbers overflow in {dtype}: no probability")
         return batch_scores(events, log_probs, per_token=batch.per_token)
 
     def _context_tokens(self, batch: ScoreBatch) -> TokenSequences | None:

@@ -37,8 +37,9 @@ from lmscore.models.tokenization.vocabulary_file import read_model_file
 class HuggingFaceTokenizer(Tokenizer):
     """The pieces of a tokenizer.json, without those that it would put around a text.
 
-    A special token that a text spells out is text. What the library can spell neither in pieces
-    nor as unknown, it leaves out.
+    A special token that a text spells out is split as text, and unknown if all the same it becomes
+    the one that stands before a text. What the library can spell neither in pieces nor as unknown,
+    it leaves out.
     """
 
     kind: ClassVar[TokenizerKind] = "subwords"
@@ -96,6 +97,8 @@ class HuggingFaceTokenizer(Tokenizer):
         ids = flat_ids(pieces, int(offsets[-1]))
         spans = flat_spans([encoding.offsets for encoding in encodings], len(ids))
         spans = in_order(texts, offsets, characters_to_bytes(texts, offsets, spans))
+        if self._vocabulary.bos_id != self._vocabulary.eos_id:  # which a text can only spell
+            ids[ids == self._vocabulary.bos_id] = self._vocabulary.unk_id
         return tokenized(offsets, ids, spans, np.isin(ids, self._unknown))
 
     def decode(self, token_ids: Sequence[int]) -> bytes:

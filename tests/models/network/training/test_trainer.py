@@ -42,6 +42,7 @@ class Notes:
         self.steps: list[Progress] = []
         self.rows: list[Evaluation] = []
         self.best: dict[str, Tensor] = {}
+        self.best_step = 0
         self.snapshots: list[dict[str, Any]] = []
 
     def progressed(self, progress: Progress) -> None:
@@ -52,6 +53,7 @@ class Notes:
 
     def gained(self, tensors: dict[str, Tensor], row: Evaluation) -> None:
         self.best = tensors
+        self.best_step = row.step
 
     def save(self, snapshot: dict[str, Any]) -> None:
         self.snapshots.append(snapshot)
@@ -142,6 +144,7 @@ def test_the_best_weights_are_kept_and_not_the_last() -> None:
     assert trainer.best is not None
     assert trainer.best.valid_loss == min(losses) < losses[-1]
     assert notes.best is trainer.best_tensors
+    assert notes.best_step == trainer.best.step
     assert not weights_of(trainer).equal(torch.cat([t.ravel() for t in notes.best.values()]))
 
 
@@ -226,10 +229,13 @@ def test_it_saves_as_often_as_asked() -> None:
     [
         ({"schedule": "constant"}, [1, 1, 1, 1, 1]),
         ({"schedule": "constant", "warmup_steps": 3}, [0.25, 0.5, 0.75, 1, 1]),
-        ({"schedule": "cosine", "final_share": 0.0}, [1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0]),
+        (
+            {"schedule": "cosine", "final_share": 0.0},
+            [1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0],
+        ),
         ({"schedule": "cosine", "final_share": 1.0}, [1, 1, 1, 1, 1]),
     ],
-)  # fmt: skip
+)
 def test_the_rate_follows_its_schedule(changes: dict[str, Any], rates: list[float]) -> None:
     settings = replace(OptimizationSettings(), learning_rate=2.0, **changes)
     schedule = Schedule(settings, 4)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,9 +22,9 @@ from lmscore.models.tokenization.tokenizer import NO_ID
 _PROBED = 8  # tokens
 _LIKELIEST = 5
 _TOLERANCE = 1e-3
-_SAMPLE_TOKENS = 5000
+_SAMPLE_TOKENS = 2000
 _LARGEST_EXPONENT = 700  # math.exp overflows a little above
-_AT_ONCE = 256  # tokens of a sample computed together
+_AT_ONCE = 256  # events whose probabilities are computed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,12 @@ class CheckedNetwork:
         size = len(vocabulary)
         spread = range(0, size, max(size // _PROBED, 1))
         token_ids = torch.tensor([[vocabulary.bos_id, *list(spread)[:_PROBED]]])
-        log_probs = self._log_probs(token_ids, self._module.initial_state(1))[0][0]
+        log_probs = self._log_probs(self._features(token_ids)[0])
         if not bool(torch.isfinite(log_probs).all()):
             raise ModelFormatError(
                 self._folder, "the network gives probabilities that are no numbers"
             )
-        deviation = float((log_probs.exp().sum(-1) - 1).abs().max())
+        deviation = float((log_probs.double().exp().sum(-1) - 1).abs().max())
         if deviation > _TOLERANCE:
             problem = f"the probabilities of the network add up to 1 ± {deviation:.2g}"
             raise ModelFormatError(self._folder, problem)
@@ -81,15 +82,20 @@ class CheckedNetwork:
         vocabulary = self._checkpoint.tokenizer.vocabulary
         events = unknown = 0
         log_prob = 0.0
+        waiting: list[_Events] = []
         for ids, oov in self._lines(sample):
-            line_log_probs = self._line_log_probs([vocabulary.bos_id, *ids, vocabulary.eos_id])
-            log_prob += float(line_log_probs[~torch.tensor([*oov, False])].sum())
+            line = [vocabulary.bos_id, *ids, vocabulary.eos_id]
+            waiting.append(self._events(line, torch.tensor([*oov, False])))
             events += len(ids) + 1
             unknown += sum(oov)
+            if sum(len(part.token_ids) for part in waiting) >= _AT_ONCE:
+                log_prob += self._log_prob(waiting)
+                waiting = []
             if events >= _SAMPLE_TOKENS:
                 break
         if not events:
             raise CorpusError(sample, "has no text")
+        log_prob += self._log_prob(waiting)
         perplexity = math.exp(min(-log_prob / (events - unknown), _LARGEST_EXPONENT))
         return SampleFit(events, unknown, perplexity, float(len(vocabulary)))
 
@@ -104,22 +110,38 @@ class CheckedNetwork:
                     ids = [0 if i == NO_ID else i for i in found.token_ids.tolist()]
                     yield ids, found.oov.tolist()
 
-    def _line_log_probs(self, ids: list[int]) -> Tensor:
-        state = self._module.initial_state(1)
-        parts = []
-        for begin in range(0, len(ids) - 1, _AT_ONCE):
-            token_ids = torch.tensor([ids[begin : begin + _AT_ONCE + 1]])
-            log_probs, state = self._log_probs(token_ids[:, :-1], state)
-            parts.append(log_probs.gather(-1, token_ids[:, 1:, None])[0, :, 0])
-        return torch.cat(parts)
+    def _events(self, line: list[int], oov: Tensor) -> _Events:
+        """The known events of a line."""
+        token_ids = torch.tensor([line])
+        known = ~oov
+        features = self._features(token_ids[:, :-1])[0]
+        return _Events(features[known], token_ids[0, 1:][known])
 
-    def _log_probs(
-        self, token_ids: Tensor, state: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _log_prob(self, parts: list[_Events]) -> float:
+        """The sum over events."""
+        if not parts:
+            return 0.0
+        features = torch.split(torch.cat([part.features for part in parts]), _AT_ONCE)
+        token_ids = torch.split(torch.cat([part.token_ids for part in parts]), _AT_ONCE)
+        return sum(
+            float(self._log_probs(rows).gather(1, ids[:, None]).double().sum())
+            for rows, ids in zip(features, token_ids, strict=True)
+        )
+
+    def _features(self, token_ids: Tensor) -> Tensor:
+        """What the output layer reads after each token: (1, time, feature_size)."""
         with warnings.catch_warnings():  # of what only makes some networks slower
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            logits, state = self._module(token_ids, state)
-        return logits.double().log_softmax(-1), state
+            return self._module.features(token_ids, self._module.initial_state(1))[0]
+
+    def _log_probs(self, features: Tensor) -> Tensor:
+        logits: Tensor = self._module.output(features)
+        return logits.log_softmax(-1)  # (events, vocabulary)
+
+
+class _Events(NamedTuple):
+    features: Tensor  # (events, feature_size)
+    token_ids: Tensor  # (events,)
 
 
 def _module(checkpoint: Checkpoint) -> NetworkModule:
