@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lmscore.models.decoding import beam, selection
 from lmscore.models.decoding.batch import DecodingBatch, warm_up
@@ -108,6 +109,76 @@ def test_texts_do_not_depend_on_who_joins_leaves_or_is_cancelled(
     for sequence_id, new in others.items():
         if sequence_id not in cancelled and not isinstance(new.settings.strategy, Beam):
             assert tokens[sequence_id] == alone(ngrams, new)
+
+
+@given(st.integers(0, 10**6))
+def test_texts_that_were_suspended_go_on_as_if_they_had_not_been(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    model = TableModel.random(seed, letters=20)
+    new = [some_sequence(random, i) for i in range(6)]
+    plain = [i for i, each in enumerate(new) if not isinstance(each.settings.strategy, Beam)]
+    expected = {i: alone(model, new[i]) for i in plain}
+
+    batch = DecodingBatch(model)
+    ids = start(batch, model, *new)
+    got: Generated = {}
+    away: list[Any] = []
+    while len(batch) or away:
+        for i in random.permutation(len(away)).tolist()[: random.integers(3)]:
+            batch.resume(away[i])
+            away[i] = None
+        away = [each for each in away if each is not None]
+        some = [i for i in batch.sequence_ids if random.random() < 0.2]
+        away += [batch.suspend(some[::2]), batch.suspend(some[1::2])] if some else []
+        result = batch.step()
+        for i, sequence_id in enumerate(result.sequence_ids.tolist()):
+            pair = (int(result.token_ids[i]), float(result.log_probs[i]))
+            got.setdefault(sequence_id, []).append(pair)
+
+    assert got == {ids[i]: tokens for i, tokens in expected.items()}
+
+
+class Failing(TableModel):
+    """A table that cannot be read for a while, before or after the tokens are chosen."""
+
+    fails = ""
+
+    def next_log_probs(self, states: NDArray[np.int64]) -> NDArray[np.float64]:
+        if self.fails == "next_log_probs":
+            raise MemoryError
+        return super().next_log_probs(states)
+
+    def advance(self, states: NDArray[np.int64], token_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.fails == "advance":
+            raise MemoryError
+        return super().advance(states, token_ids)
+
+
+@pytest.mark.parametrize("method", ["next_log_probs", "advance"])
+def test_a_step_that_fails_changes_nothing(method: str) -> None:
+    beam_search = NewSequence(Decoding(Beam(4, 0.5, 3), max_tokens=9))
+    drawn = NewSequence(Decoding(Sampling(), max_tokens=9, min_tokens=9, repetition_penalty=1.5))
+    results = []
+    for failing in (False, True):
+        model = Failing(np.exp(TableModel.random(3, letters=8).table))
+        batch = DecodingBatch(model)
+        start(batch, model, beam_search, drawn)
+        tokens: list[int] = []
+        beams: dict[int, Any] = {}
+        for step in range(9):
+            if failing and step < 8:  # with the last one, nobody goes on
+                model.fails = method
+                with pytest.raises(MemoryError):
+                    batch.step()
+                model.fails = ""
+            result = batch.step()
+            tokens += result.token_ids.tolist()
+            beams |= result.beams
+        results.append((tokens, beams))
+
+    assert results[0] == results[1]
+    assert len(results[0][0]) == 9
+    assert results[0][1]
 
 
 def test_a_cancelled_sequence_frees_its_rows() -> None:

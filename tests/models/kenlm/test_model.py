@@ -172,6 +172,8 @@ def test_without_stored_words_scoring_works_and_naming_says_why_not(kind: str) -
         wordless.vocabulary.token(5)
     with pytest.raises(CapabilityError, match="built without words"):
         wordless.next_log_probs(wordless.initial_state(1))
+    with pytest.raises(CapabilityError, match="built without words"):
+        wordless.text_decoder(b"")
     assert isinstance(load_model(FIXTURES / f"plain.{kind}_wordless.bin"), KenlmModel)
 
 

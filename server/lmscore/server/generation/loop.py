@@ -86,20 +86,24 @@ class GenerationLoop:
 
     def _turn(self) -> None:
         try:
-            self._take_commands()
-            self._read_prompts()
-            self._step()
+            within_memory(self._advance)
         except Exception as error:  # noqa: BLE001 - a bug here ends calls, but not the loop
-            self._fail(list(self._calls.values()), error)
-            news = self._news
+            calls, news = list(self._calls.values()), self._news
             self._begin()
             self._news = news
+            for call in calls:
+                self._give(call, error)
         self._tell_news()
         with self._lock:
             busy = bool(self._commands or len(self._prompts) or len(self._batch))
             self._running = busy and not self._closed
         if self._running:
             self._submit(self._turn)
+
+    def _advance(self) -> None:
+        self._take_commands()
+        self._read_prompts()
+        self._step()
 
     def _take_commands(self) -> None:
         with self._lock:
