@@ -88,12 +88,11 @@ def _warm_up(path: Path, model: LanguageModel[Any]) -> None:
     rotations = [i % len(words) for i in range(_WARM_UP_TEXTS)]
     sentences = [" ".join(words[i:] + words[:i]) for i in rotations]
     golden = Texts.from_strings(["", GOLDEN_SENTENCE])
-    scores = [
-        model.score(ScoreBatch(golden, per_token=True)).log_probs,
-        model.score(ScoreBatch(Texts.from_strings(sentences))).log_probs,
-    ]
-    if any(np.isnan(log_probs).any() for log_probs in scores):
-        raise ModelFormatError(path, _not_numbers("a score that is no number (NaN)"))
+    try:
+        model.score(ScoreBatch(golden, per_token=True))
+        model.score(ScoreBatch(Texts.from_strings(sentences)))
+    except CapabilityError:  # the numbers of a network overflow
+        raise ModelFormatError(path, _not_numbers("a score that is no number (NaN)")) from None
     with suppress(CapabilityError):  # some models can only score
         log_probs = model.next_log_probs(model.read(golden)).astype(np.float64)
         totals = np.exp(np.minimum(log_probs, _MOST)).sum(1)

@@ -41,8 +41,9 @@ def test_a_beam_that_holds_every_text_finds_the_best(
         return model.log_prob(text) / float(len(text) ** length_penalty)
 
     best = sorted(model.texts(4), key=score, reverse=True)[:results]
-    assert [h.token_ids for h in found] == best
-    assert [h.score for h in found] == pytest.approx([score(text) for text in best])
+    # Of texts that score the same but for rounding, either may come first.
+    assert [score(h.token_ids) for h in found] == pytest.approx([score(text) for text in best])
+    assert len({tuple(h.token_ids) for h in found}) == len(best)
     for hypothesis in found:
         assert hypothesis.log_prob == pytest.approx(model.log_prob(hypothesis.token_ids))
         ended = hypothesis.token_ids[-1] == EOS
