@@ -46,7 +46,6 @@ def log_probs_here(folder: Path) -> Tensor:
     checkpoint = read_checkpoint(folder)
     module = NetworkModule(checkpoint.config).to(checkpoint.tensors["embedding.weight"].dtype)
     tensors = dict(checkpoint.tensors)
-    tensors.setdefault("output.weight", tensors["embedding.weight"])
     module.load_state_dict(tensors)
     logits: Tensor = module(TOKEN_IDS, module.initial_state(2))[0]
     return logits.log_softmax(-1)

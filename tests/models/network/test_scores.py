@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -141,6 +142,19 @@ def test_contexts_condition_and_are_not_scored(config: NetworkConfig, bos: bool,
 
     assert own.log_probs == pytest.approx(expected, abs=NATS)
     assert same.log_probs == pytest.approx(shared, abs=NATS)
+
+
+def test_a_context_of_all_items_is_in_memory_once() -> None:
+    model = model_of(checkpoint_of(config_of("gru")), rows=512)
+    context, items = [2, 3, 4, 5] * 500, [[i % 18 + 2] for i in range(1000)]
+    model.score(ScoreBatch(texts(items), texts([[7]])))
+
+    tracemalloc.start()
+    model.score(ScoreBatch(texts(items), texts([context])))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 8 * len(context) * len(items) / 8
 
 
 @every_kind

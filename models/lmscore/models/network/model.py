@@ -123,8 +123,7 @@ class NetworkModel(LanguageModel[State]):
 
     def read(self, texts: Texts, *, bos: bool = True) -> State:
         """The states after texts, equal ones computed once: (texts,)."""
-        tokenized = self.tokenize(texts)
-        read = TokenSequences(tokenized.token_ids, tokenized.offsets)
+        read = self._read_tokens(texts)
         nothing = TokenSequences(np.empty(0, np.int64), np.zeros(len(texts) + 1, np.int64))
         paths = paths_of(read, nothing, self.vocabulary.bos_id if bos else None)
         return self._workers.lead(self._scorer.read, paths)
@@ -162,20 +161,22 @@ class NetworkModel(LanguageModel[State]):
         Raises TokenIdError for an id that is not an event of the vocabulary.
         """
         events = events_of(batch, self._tokenizer)
-        paths = paths_of(
-            self._context_tokens(batch),
-            TokenSequences(events.ids, events.offsets),
-            self.vocabulary.bos_id if batch.bos else None,
-        )
-        log_probs = self._workers.lead(self._scorer.score, paths)
+        paths, start = self._ways_to(batch, TokenSequences(events.ids, events.offsets))
+        log_probs = self._workers.lead(self._scorer.score, paths, start)
         log_probs = np.where(events.ids < 0, UNKNOWN_LOG_PROB, log_probs)
         if np.isnan(log_probs).any():
             dtype = str(self._dtype).removeprefix("torch.")
             raise CapabilityError(f"the network's numbers overflow in {dtype}: no probability")
         return batch_scores(events, log_probs, per_token=batch.per_token)
 
-    def _context_tokens(self, batch: ScoreBatch) -> TokenSequences | None:
-        if batch.contexts is None:
-            return None
-        tokenized = self.tokenize(batch.contexts)
+    def _ways_to(self, batch: ScoreBatch, items: TokenSequences) -> tuple[Paths, State | None]:
+        """The paths of a batch's items, and the state that all begin in if not the empty one."""
+        contexts = batch.contexts
+        if contexts is not None and len(contexts) == 1:  # read once, not as a part of every item
+            return paths_of(None, items, None), self.read(contexts, bos=batch.bos)
+        read = self._read_tokens(contexts) if contexts is not None else None
+        return paths_of(read, items, self.vocabulary.bos_id if batch.bos else None), None
+
+    def _read_tokens(self, texts: Texts) -> TokenSequences:
+        tokenized = self.tokenize(texts)
         return TokenSequences(tokenized.token_ids, tokenized.offsets)

@@ -65,16 +65,12 @@ def _with_ends(events: Events, eos_id: int, sizes: NDArray[np.int64] | None) -> 
 
 
 def paths_of(contexts: TokenSequences | None, items: TokenSequences, bos_id: int | None) -> Paths:
-    """The paths of items from the empty state: what stands before all, contexts, events.
-
-    contexts has one sequence for all items or one for each.
-    """
+    """The paths of items from one state: what stands before all, contexts of each, events."""
     count = len(items)
     start = np.array([bos_id] if bos_id is not None else [], np.int64)
     parts = [TokenSequences(np.tile(start, count), np.arange(count + 1) * len(start))]
     if contexts is not None:
-        own = np.arange(count) if len(contexts) == count else np.zeros(count, np.int64)
-        parts.append(_chosen(contexts, own))
+        parts.append(contexts)
     skipped = sum((np.diff(part.offsets) for part in parts), np.zeros(count, np.int64))
     offsets = np.concatenate(([0], np.cumsum(skipped + np.diff(items.offsets))))
     ids = np.empty(offsets[-1], np.int64)
@@ -84,12 +80,6 @@ def paths_of(contexts: TokenSequences | None, items: TokenSequences, bos_id: int
         ids[ranges(begins, lengths)] = part.ids
         begins = begins + lengths
     return Paths(ids, offsets, skipped, np.zeros(count, np.int64))
-
-
-def _chosen(sequences: TokenSequences, numbers: NDArray[np.int64]) -> TokenSequences:
-    lengths = np.diff(sequences.offsets)[numbers]
-    ids = sequences.ids[ranges(sequences.offsets[numbers], lengths)]
-    return TokenSequences(ids, np.concatenate(([0], np.cumsum(lengths))))
 
 
 def batch_scores(events: Events, log_probs: NDArray[np.float64], *, per_token: bool) -> BatchScores:
@@ -121,14 +111,19 @@ class TrieScorer:
         self._backend = backend
         self._max_rows = max_rows
 
-    def score(self, paths: Paths) -> NDArray[np.float64]:
-        """Log-probability of every event of paths from the empty state; NaN for id -1."""
+    def score(self, paths: Paths, roots: State | None = None) -> NDArray[np.float64]:
+        """Log-probability of every event of paths; NaN for id -1.
+
+        They begin in the empty state, or in given ones.
+        """
+        if roots is None:
+            roots = self._backend.initial_state(1)
         event_counts = np.diff(paths.offsets) - paths.skipped
         begins = np.cumsum(event_counts) - event_counts
         result = np.empty(int(event_counts.sum()))
         for chosen in groups(paths, self._max_rows):
             places = ranges(begins[chosen], event_counts[chosen])
-            result[places], _ = self._follow(subset(paths, chosen), self._backend.initial_state(1))
+            result[places], _ = self._follow(subset(paths, chosen), roots)
         return result
 
     def read(self, paths: Paths, roots: State | None = None) -> State:

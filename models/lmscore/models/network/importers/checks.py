@@ -145,9 +145,7 @@ class _Events(NamedTuple):
 
 
 def _module(checkpoint: Checkpoint) -> NetworkModule:
-    tensors = dict(checkpoint.tensors)
-    if checkpoint.config.tied:
-        tensors["output.weight"] = tensors["embedding.weight"]
+    tensors = checkpoint.tensors
     widest = max((tensor.dtype for tensor in tensors.values()), key=lambda dtype: dtype.itemsize)
     dtype = widest if widest.itemsize > 4 else torch.float32
     with torch.device("meta"):
