@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -115,6 +116,16 @@ async def test_calls_advance_together() -> None:
 
     assert model.steps < 2 * 30
     assert max(model.rows) == 20
+
+
+async def test_a_fast_model_sends_several_tokens_in_a_message_and_the_first_at_once() -> None:
+    async with serving(SlowModel(), message_interval_seconds=0.1) as connection:
+        started = time.monotonic()
+        stream = await generated(connection, min_tokens=500, max_tokens=500)
+        seconds = time.monotonic() - started
+
+    assert 2 <= len(stream.messages) <= seconds / 0.1 + 2
+    assert len(stream.messages[0].tokens) < 50
 
 
 async def test_a_cancelled_call_frees_its_place_within_one_step() -> None:

@@ -210,6 +210,7 @@ def _generator(scheduler: Scheduler, settings: Settings) -> Generator:
         settings.max_waiting_generations,
         settings.max_prefill_tokens,
         settings.max_unwritten_tokens,
+        settings.message_interval_seconds,
     )
     return Generator(scheduler, own)
 

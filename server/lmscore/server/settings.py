@@ -190,7 +190,10 @@ class Settings(BaseModel):
     max_unwritten_tokens: Annotated[
         int,
         Field(ge=1, description="Tokens that may wait for a slow reader before its texts pause"),
-    ] = 256
+    ] = 1024
+    message_interval_seconds: Annotated[
+        float, Field(ge=0, le=60, description="Shortest time between two messages of a Generate")
+    ] = 0.005
     drain_timeout_seconds: Annotated[
         float, Field(ge=0, le=3600, description="How long running calls may go on after SIGTERM")
     ] = 30.0

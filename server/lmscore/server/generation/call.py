@@ -76,12 +76,15 @@ class Call:
         """Say that items wait. For the event loop."""
         self._news.set()
 
-    async def items(self, most: int) -> list[Item]:
-        """The items that wait, at least one; no more than so many."""
+    async def news(self) -> None:
+        """Wait until items wait."""
         while not self._items:
             self._news.clear()
             if not self._items:  # or one came before
                 await self._news.wait()
+
+    def take(self, most: int) -> list[Item]:
+        """The items that wait; no more than so many."""
         return [self._items.popleft() for _ in range(min(most, len(self._items)))]
 
     def written(self, tokens: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ class GenerationSettings:
     max_waiting: int
     max_prefill_tokens: int
     max_unwritten_tokens: int
+    message_interval_seconds: float  # between two messages of a call at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,11 @@ class PromptCounts:
 class Generation:
     """A call that has its place."""
 
-    def __init__(self, call: Call, served: _Served, counts: PromptCounts) -> None:
+    def __init__(
+        self, call: Call, served: _Served, counts: PromptCounts, message_interval_seconds: float
+    ) -> None:
         self._call = call
+        self._interval = message_interval_seconds
         self._served = served
         self.counts = counts
 
@@ -52,8 +58,13 @@ class Generation:
 
         What is asked for next counts as written. Raises what the model raised.
         """
+        next_at = -math.inf
         while True:
-            items = await self._call.items(most_tokens)
+            await self._call.news()
+            if (early := next_at - time.monotonic()) > 0:
+                await asyncio.sleep(early)  # more comes meanwhile, for little more than one token
+            items = self._call.take(most_tokens)
+            next_at = time.monotonic() + self._interval if len(items) < most_tokens else -math.inf
             events: list[Event] = []
             for item in items:
                 if isinstance(item, Exception):
@@ -111,7 +122,7 @@ class Generator:
         await served.begin(call)
         try:
             counts = PromptCounts(len(tokens.token_ids), int(tokens.oov.sum()))
-            yield Generation(call, served, counts)
+            yield Generation(call, served, counts, self._settings.message_interval_seconds)
         finally:
             served.end(call)
 
