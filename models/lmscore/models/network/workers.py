@@ -18,7 +18,7 @@ import torch
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_FEWEST_ROWS = 24  # products with fewer rows take nearly as long
+_FEWEST_ROWS = 64  # with fewer, reading the weights is what takes time: split their rows instead
 _LEAST_COST = 1 << 20  # multiplications that are done sooner than another thread is woken up
 
 
