@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("kind", "changes"), VARIANTS)
-def test_gradients_are_those_of_finite_differences(kind: str, changes: dict[str, object]) -> None:
+def test_gradients_are_those_of_finite_differences(kind: str, changes: dict[str, Any]) -> None:
     module = tiny_module(kind, **changes)
     [batch] = SentenceBatches(sentences_of(random_rows(5)), 5, 1).in_order()
     events = int((batch.targets != NO_EVENT).sum())
