@@ -119,6 +119,11 @@ CHANGES: list[tuple[str, Change, str]] = [
         "decoder.bias has numbers of type int8",
     ),
     (
+        "words-lstm",
+        lambda s: s.update({"encoder.weight": torch.eye(23, 5).to_sparse()}),
+        "encoder.weight is of layout sparse_coo; save it as to_dense() gives it",
+    ),
+    (
         "fairseq",
         lambda s: s.update({"decoder.adaptive_softmax.head.weight": torch.zeros(3, 3)}),
         "decoder.adaptive_softmax.head.weight: an adaptive softmax, which is not supported",
@@ -211,7 +216,7 @@ def test_a_file_without_tensors_is_told_what_was_looked_for(tmp_path: Path) -> N
 
     assert problem_of(tmp_path / "model.pt") == (
         "holds no tensors by name, neither as they are nor as model, state_dict, "
-        "model_state_dict, model_avg"
+        "model_state_dict, model_avg; it has epoch: save the state_dict alone"
     )
 
 
@@ -291,3 +296,19 @@ def test_residuals_of_fairseq_are_refused_and_their_absence_is_noted(tmp_path: P
         True: ["trained with --residuals, between layers, which is not supported"],
         None: [weights, "taken to be trained without --residuals: the file does not say"],
     }
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_wraps_a_network_while_training_is_taken_off(wrapper: str, tmp_path: Path) -> None:
+    state = state_of("words-lstm")
+    torch.save({f"{wrapper}{name}": tensor for name, tensor in state.items()}, tmp_path / "m.pt")
+
+    assert read_torch_file(tmp_path / "m.pt").tensors.keys() == state.keys()
+
+
+def test_a_dictionary_of_something_else_says_what_it_has(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "net": state_of("words-lstm")}, tmp_path / "model.pt")
+
+    assert problem_of(tmp_path / "model.pt").endswith(
+        "; it has epoch, net: save the state_dict alone"
+    )

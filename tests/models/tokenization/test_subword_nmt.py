@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -132,3 +133,17 @@ def test_codes_that_are_wrong_are_refused_by_name(codes: str, problem: str, tmp_
         SubwordNmtTokenizer.from_files(tmp_path / "vocab.txt", tmp_path / "codes", SpecialNames())
 
     assert str(caught.value) == f"{tmp_path / 'codes'}{problem}"
+
+
+def test_a_word_without_end_is_soon_split() -> None:
+    letters = [chr(0x4E00 + i) for i in range(60)]
+    pairs = [(a, b) for a in letters for b in letters]
+    word = "".join(letters[i * i % 3607 % 60] for i in range(100_000))
+    merges = Merges({pair: rank for rank, pair in enumerate(pairs)}, end_is_symbol=False)
+
+    began = time.process_time()
+    symbols = merge(word, merges)
+
+    assert time.process_time() - began < 5  # going over the word for each merge takes a minute
+    assert "".join(symbols) == word
+    assert not any(pair in merges.ranks for pair in pairwise(symbols[:-1]))

@@ -5,6 +5,7 @@ Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subwo
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -144,29 +145,52 @@ def merge(word: str, merges: Merges) -> list[str]:
     if len(word) == 1:
         return [word]
     symbols = [*word, _END] if merges.end_is_symbol else [*word[:-1], word[-1] + _END]
-    while pair := _first_pair(symbols, merges.ranks):
-        symbols = _joined(symbols, pair)
+    symbols = _Joining(symbols, merges.ranks).all()
     symbols[-1] = symbols[-1].removesuffix(_END)
     return symbols if symbols[-1] else symbols[:-1]
 
 
-def _first_pair(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> tuple[str, str] | None:
-    pairs = [pair for pair in pairwise(symbols) if pair in ranks]
-    return min(pairs, key=ranks.__getitem__) if pairs else None
+class _Joining:
+    """Symbols in a linked list, with a heap of the pairs to join: of long words, too, soon done."""
 
+    def __init__(self, symbols: Sequence[str], ranks: Mapping[tuple[str, str], int]) -> None:
+        self._ranks = ranks
+        self._symbols: list[str | None] = list(symbols)  # None: joined to the one before it
+        self._next = [*range(1, len(symbols)), -1]
+        self._before = list(range(-1, len(symbols) - 1))
+        pairs = enumerate(pairwise(symbols))
+        self._heap = [(ranks[pair], place, pair) for place, pair in pairs if pair in ranks]
+        heapq.heapify(self._heap)
 
-def _joined(symbols: list[str], pair: tuple[str, str]) -> list[str]:
-    """Symbols after a pair was joined wherever it occurs, from the left."""
-    result: list[str] = []
-    at = 0
-    while at < len(symbols):
-        if tuple(symbols[at : at + 2]) == pair:
-            result.append(pair[0] + pair[1])
-            at += 2
-        else:
-            result.append(symbols[at])
-            at += 1
-    return result
+    def all(self) -> list[str]:
+        """The symbols when no two neighbours can be joined any more."""
+        while self._heap:
+            # One pair is joined wherever it is, from the left, before what that leads to counts.
+            places = [self._heap[0][1]]
+            rank, _, pair = heapq.heappop(self._heap)
+            while self._heap and self._heap[0][0] == rank:
+                places.append(heapq.heappop(self._heap)[1])
+            for place in [place for place in places if self._join(place, pair)]:
+                self._push(self._before[place])
+                self._push(place)
+        return [symbol for symbol in self._symbols if symbol is not None]
+
+    def _join(self, place: int, pair: tuple[str, str]) -> bool:
+        """Join a pair, if it is still there."""
+        after = self._next[place]
+        if after < 0 or (self._symbols[place], self._symbols[after]) != pair:
+            return False
+        self._symbols[place], self._symbols[after] = pair[0] + pair[1], None
+        self._next[place] = self._next[after]
+        if self._next[after] >= 0:
+            self._before[self._next[after]] = place
+        return True
+
+    def _push(self, place: int) -> None:
+        left = self._symbols[place] if place >= 0 else None
+        right = self._symbols[self._next[place]] if place >= 0 and self._next[place] >= 0 else None
+        if left is not None and right is not None and (left, right) in self._ranks:
+            heapq.heappush(self._heap, (self._ranks[left, right], place, (left, right)))
 
 
 def _no_byte(token_id: int) -> None:  # noqa: ARG001 pieces are whole characters

@@ -72,6 +72,10 @@ def _listed(names: Iterable[str]) -> str:
 
 def _check_numbers(path: Path, source: Source, tensors: Mapping[str, Tensor]) -> None:
     for here, tensor in tensors.items():
+        if tensor.layout != torch.strided:
+            layout = str(tensor.layout).removeprefix("torch.")
+            problem = f"{source.there(here)} is of layout {layout}; save it as to_dense() gives it"
+            raise ModelFormatError(path, problem)
         if tensor.dtype not in _DTYPES:
             dtype = str(tensor.dtype).removeprefix("torch.")
             raise ModelFormatError(path, f"{source.there(here)} has numbers of type {dtype}")

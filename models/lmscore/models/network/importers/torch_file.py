@@ -28,7 +28,7 @@ _HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 _STATE_DICTS = ("model", "state_dict", "model_state_dict", "model_avg")
-_WRAPPER = "module."  # that of DataParallel and DistributedDataParallel
+_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and its like, and of torch.compile
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,8 @@ def _from_object(path: Path, loaded: object) -> TorchFile:
             if isinstance(inner := loaded.get(part), Mapping) and _is_state_dict(inner):
                 return TorchFile(_unwrapped(_tensors(path, inner)), part, _settings(loaded))
     problem = f"holds no tensors by name, neither as they are nor as {', '.join(_STATE_DICTS)}"
+    if isinstance(loaded, Mapping) and loaded:
+        problem += f"; it has {', '.join(str(key) for key in loaded)}: save the state_dict alone"
     raise ModelFormatError(path, problem)
 
 
@@ -127,8 +129,9 @@ def _tensors(path: Path, values: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    if all(name.startswith(_WRAPPER) for name in tensors):
-        return {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()}
+    for wrapper in _WRAPPERS:
+        if tensors and all(name.startswith(wrapper) for name in tensors):
+            return _unwrapped({name.removeprefix(wrapper): t for name, t in tensors.items()})
     return tensors
 
 
