@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmscore.models.interruption import WorkInterruptedError, check_wanted, interruptible
 from lmscore.models.language_model import BatchScores, ScoreBatch, Texts, TokenSequences
 from lmscore.models.loading import load_model
 from lmscore.server.errors import OutOfMemoryError
@@ -27,6 +29,7 @@ from lmscore.server.repository import ServedModel
 from lmscore.server.scheduler import Scheduler
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
+from tests.models.network.networks import checkpoint_of, config_of, model_of
 from tests.server.bigrams import KINDS, BigramModel, characters
 from tests.server.harness import Connection, failure_of, running, settings_for
 
@@ -407,3 +410,68 @@ print("torch" in sys.modules)
     )
 
     assert done.stdout.splitlines()[-1] == "False"
+
+
+# --- work that nobody waits for any more ---
+
+
+class PatientModel(BigramModel):
+    """A model that works in small pieces until it is told that nobody wants it any more."""
+
+    exclusive = True
+
+    def __init__(self) -> None:
+        model = characters()
+        super().__init__(model.tokenizer, np.exp(model.log_probs))
+        self.started, self.interrupted = threading.Event(), threading.Event()
+
+    def score(self, batch: ScoreBatch) -> BatchScores:
+        self.started.set()
+        for _ in range(3_000):
+            try:
+                check_wanted()
+            except WorkInterruptedError:
+                self.interrupted.set()
+                raise
+            time.sleep(0.01)
+        return super().score(batch)
+
+
+async def test_what_runs_is_given_up_when_its_caller_leaves(scheduler: Scheduler) -> None:
+    model = PatientModel()
+    [task] = await begun(scheduler.score(model, texts("ab")))
+    await asyncio.to_thread(model.started.wait, 30)
+
+    task.cancel()
+
+    assert await asyncio.to_thread(model.interrupted.wait, 10)
+    other = characters()
+    after = await scheduler.score(other, texts("ab"))
+    assert after.log_probs.tolist() == other.score(texts("ab")).log_probs.tolist()
+
+
+async def test_closing_does_not_wait_for_the_end_of_long_work() -> None:
+    scheduler, model = Scheduler(1, 1000), PatientModel()
+    [task] = await begun(scheduler.score(model, texts("ab")))
+    await asyncio.to_thread(model.started.wait, 30)
+
+    await asyncio.to_thread(scheduler.close)
+
+    assert model.interrupted.is_set()
+    with pytest.raises(WorkInterruptedError):
+        await task
+
+
+def test_a_network_gives_up_between_two_groups() -> None:
+    model = model_of(checkpoint_of(config_of("lstm")), rows=4)
+    asked: list[int] = []
+
+    def unwanted() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    with interruptible(unwanted), pytest.raises(WorkInterruptedError):
+        model.score(ScoreBatch(Texts.from_strings(["w1 w2 w3 w4 w5 w6"] * 50)))
+
+    assert len(asked) == 4
+    assert model.score(ScoreBatch(Texts.from_strings(["w1"]))).token_counts.tolist() == [2]

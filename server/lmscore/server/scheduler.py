@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 
 from lmscore.models.distribution import Distributions, EventDetails, event_details, predict
 from lmscore.models.errors import CapabilityError, ModelFormatError
+from lmscore.models.interruption import interruptible
 from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
@@ -35,7 +37,8 @@ class Scheduler:
 
     Models that take the whole machine, which networks do, have one thread and one queue for them
     all; other work has a pool and a queue of its own, and never waits for theirs. Work whose caller
-    has gone (cancelled, deadline passed) leaves its queue without being done.
+    has gone (cancelled, deadline passed) leaves its queue without being done; a network gives it up
+    between two pieces of it.
     """
 
     def __init__(self, threads: int, max_queued_bytes: int, max_merged_bytes: int = 8192) -> None:
@@ -83,7 +86,7 @@ class Scheduler:
     def submit(self, model: LanguageModel[Any], work: Callable[[], None]) -> None:
         """Have the model's thread do some work when it has its turn; it must not raise."""
         if model.exclusive:
-            self._worker.submit(work)
+            self._worker.submit(work, Event())  # its callers come and go
         else:
             self._pool.submit(work)
 
@@ -106,7 +109,13 @@ class Scheduler:
             return await self._worker_queue.result(size, partial(self._worker.submit, work))
 
     async def _on_pool(self, size: int, work: Callable[[], Result]) -> Result:
-        submit = partial(self._pool.submit, within_memory, work)
+        def while_wanted(left: Event) -> Result:
+            with interruptible(left.is_set):
+                return within_memory(work)
+
+        def submit(left: Event) -> Future[Result]:
+            return self._pool.submit(while_wanted, left)
+
         return await self._pool_queue.result(size, submit)
 
 

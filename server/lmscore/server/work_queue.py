@@ -6,9 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, TypeVar
 
+from lmscore.models.interruption import interruptible
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.server.errors import OverloadedError
 from lmscore.server.memory import within_memory
@@ -25,17 +26,25 @@ class WorkQueue:
         self._retry_after_seconds = retry_after_seconds
         self._bytes = 0  # waiting or running; touched on the event loop only
 
-    async def result(self, size: int, submit: Callable[[], Future[Result]]) -> Result:
-        """What work on so many bytes gives; OverloadedError if too much waits already."""
+    async def result(self, size: int, submit: Callable[[Event], Future[Result]]) -> Result:
+        """What work on so many bytes gives; OverloadedError if too much waits already.
+
+        Submit is given what will be set if the caller leaves before the work is done.
+        """
         if self._bytes and self._bytes + size > self._max_bytes:
             raise OverloadedError(self._bytes, self._retry_after_seconds)
         self._bytes += size
-        future = submit()
-        # Released when the work ends, not when the caller leaves: what is running cannot be taken
-        # back, and its memory is in use until then.
+        left = Event()
+        future = submit(left)
+        # Released when the work ends, not when the caller leaves: what is running goes on until it
+        # asks whether it is wanted, and its memory is in use until then.
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, size))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            left.set()
+            raise
 
     def _release(self, size: int) -> None:
         self._bytes -= size
@@ -44,8 +53,9 @@ class WorkQueue:
 class _Job:
     """Work that waits for its turn."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], left: Event) -> None:
         self.future: Future[Any] = Future()
+        self.left = left
         self._work = work
 
     def begin(self) -> bool:
@@ -65,8 +75,8 @@ class _Job:
 class _ScoreJob(_Job):
     """A batch to score, perhaps together with others of the same key."""
 
-    def __init__(self, model: LanguageModel[Any], batch: ScoreBatch) -> None:
-        super().__init__(lambda: model.score(batch))
+    def __init__(self, model: LanguageModel[Any], batch: ScoreBatch, left: Event) -> None:
+        super().__init__(lambda: model.score(batch), left)
         self.model, self.batch, self.size = model, batch, size_of(batch)
         self.key = merge_key(model, batch)
 
@@ -83,18 +93,25 @@ class SingleWorker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._max_merged_bytes = max_merged_bytes
         self._waiting: deque[_Job] = deque()
+        self._closed = Event()
         self._lock = Lock()
 
-    def submit(self, work: Callable[[], Result]) -> Future[Result]:
-        """Do some work when it has its turn, unless its future is cancelled before."""
-        return self._add(_Job(work))
+    def submit(self, work: Callable[[], Result], left: Event) -> Future[Result]:
+        """Do some work when it has its turn, unless its future is cancelled before.
 
-    def score(self, model: LanguageModel[Any], batch: ScoreBatch) -> Future[BatchScores]:
+        It is given up between two pieces of it once its caller has left.
+        """
+        return self._add(_Job(work, left))
+
+    def score(
+        self, model: LanguageModel[Any], batch: ScoreBatch, left: Event
+    ) -> Future[BatchScores]:
         """Score a batch when it has its turn, or with one that has it earlier."""
-        return self._add(_ScoreJob(model, batch))
+        return self._add(_ScoreJob(model, batch, left))
 
     def close(self) -> None:
-        """Drop what waits, and wait for what runs."""
+        """Drop what waits, and wait until what runs has ended or asked whether to go on."""
+        self._closed.set()
         with self._lock:
             dropped = list(self._waiting)
             self._waiting.clear()
@@ -112,10 +129,12 @@ class SingleWorker:
         with self._lock:
             job = self._pop()
             jobs = self._companions(job) if isinstance(job, _ScoreJob) else []
-        if jobs:
-            _score_together(jobs)
-        elif job is not None:
-            job.run()
+        wanting: list[_Job] = [*jobs] or ([job] if job is not None else [])
+        with interruptible(lambda: self._closed.is_set() or all(j.left.is_set() for j in wanting)):
+            if jobs:
+                _score_together(jobs)
+            elif job is not None:
+                job.run()
 
     def _pop(self) -> _Job | None:
         """The first that is still wanted; none is left if earlier ones took it along."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from lmscore.models.network.trie import Paths
 from lmscore.models.ngram.compiled import kernel
 
+_TOKENS_A_ROW = 32
+"""More tokens than that for each prefix are not in one group: equal texts take memory too."""
+
 
 def groups(paths: Paths, max_rows: int) -> Iterator[NDArray[np.int64]]:
     """The paths by number, in groups of no more than so many distinct prefixes.
@@ -67,6 +70,7 @@ def _bounds(
     """The number of groups."""
     count = 0
     rows = 0
+    tokens = 0
     for place in range(order.size):
         begin, length = offsets[order[place]], offsets[order[place] + 1] - offsets[order[place]]
         shared = 0
@@ -76,9 +80,11 @@ def _bounds(
             while shared < end and ids[begin + shared] == ids[before + shared]:
                 shared += 1
         rows += length - shared
-        if place == 0 or rows > max_rows:
+        tokens += length
+        if place == 0 or rows > max_rows or tokens > _TOKENS_A_ROW * max_rows:
             bounds[count] = place
             count += 1
             rows = length
+            tokens = length
     bounds[count] = order.size
     return count

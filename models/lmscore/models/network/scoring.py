@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lmscore.models.interruption import check_wanted
 from lmscore.models.language_model import (
     BatchScores,
     ScoreBatch,
@@ -141,6 +142,7 @@ class TrieScorer:
 
     def _follow(self, paths: Paths, roots: State) -> tuple[NDArray[np.float64], State]:
         """Log-probabilities of the events of a group of paths, and the states at their ends."""
+        check_wanted()
         if len(paths.ids) > self._max_rows and len(paths) == 1:
             return self._follow_long(paths, roots)
         trie = build_trie(paths, len(roots[0]))

@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from lmscore.models.interruption import check_wanted, current, interruptible
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -37,11 +39,16 @@ class Workers:
         *args: Parameters.args,
         **options: Parameters.kwargs,
     ) -> Result:
-        """Have the leader do a piece of work, and give its result."""
+        """Have the leader do a piece of work, and give its result.
+
+        Raises WorkInterruptedError if the work is not wanted any more.
+        """
+        unwanted = current()
 
         def run() -> Result:
             torch.set_num_threads(1)  # the matrix library has one number for the whole process
-            with torch.inference_mode():
+            with torch.inference_mode(), interruptible(unwanted):
+                check_wanted()
                 return work(*args, **options)
 
         return self._leader.submit(run).result()
