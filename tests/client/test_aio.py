@@ -62,6 +62,17 @@ async def test_a_closed_client_says_so(server: FakeServer) -> None:
             pass
 
 
+async def test_closing_the_client_does_not_cancel_the_tasks_that_wait(server: FakeServer) -> None:
+    server.behaviour.delay_seconds = 1.0
+    client = AsyncClient(server.address)
+    waiting = asyncio.create_task(client.score(["a"]))
+    await asyncio.sleep(0.3)
+    await client.close()
+
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        await waiting
+
+
 async def test_unavailable_is_tried_again(server: FakeServer, async_client: AsyncClient) -> None:
     server.behaviour.failures.extend([Failure(StatusCode.UNAVAILABLE)] * 2)
 

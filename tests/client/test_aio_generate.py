@@ -97,6 +97,35 @@ async def test_the_timeout_bounds_the_whole_generation(
     assert await end_of_stream(server) == "cancelled"
 
 
+async def test_closing_the_client_does_not_cancel_the_task_that_reads(server: FakeServer) -> None:
+    server.behaviour.generate_messages = 1
+    client = AsyncClient(server.address, model="fake")
+    events = client.generate("")
+    await anext(events)
+    reading = asyncio.create_task(anext(events))
+    await asyncio.sleep(0.1)
+    await client.close()
+
+    with pytest.raises(LmscoreError, match="the client is closed"):
+        await reading
+
+
+async def test_a_cancelled_task_stays_cancelled_though_the_client_is_closed(
+    server: FakeServer,
+) -> None:
+    server.behaviour.generate_messages = 1
+    client = AsyncClient(server.address, model="fake")
+    events = client.generate("")
+    await anext(events)
+    reading = asyncio.create_task(anext(events))
+    await asyncio.sleep(0.1)
+    reading.cancel()
+    await client.close()
+
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+
 async def test_closing_the_client_ends_the_stream(server: FakeServer) -> None:
     server.behaviour.generate_messages = 1
     client = AsyncClient(server.address, model="fake")
@@ -104,7 +133,7 @@ async def test_closing_the_client_ends_the_stream(server: FakeServer) -> None:
     await anext(events)
     await client.close()
 
-    with pytest.raises((LmscoreError, asyncio.CancelledError)):
+    with pytest.raises(LmscoreError, match="the client is closed"):
         await anext(events)
     with pytest.raises(LmscoreError, match="the client is closed"):
         await client.generate_texts("")

@@ -28,6 +28,7 @@ class SlowModel(BigramModel):
         self.poison = -1  # a token id after which nothing can be told
         self.failures: list[Exception] = []  # of the next steps
         self.most_rows = 1000  # that memory is enough for
+        self.most_copied = 1000  # the same for copies of states
 
     def next_log_probs(self, states: NDArray[np.int64]) -> NDArray[np.float64]:
         assert self.go.wait(timeout=30)
@@ -41,6 +42,11 @@ class SlowModel(BigramModel):
         if len(states) > self.most_rows:
             raise MemoryError
         return super().next_log_probs(states)
+
+    def gather(self, states: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        if len(indices) > self.most_copied:
+            raise MemoryError
+        return super().gather(states, indices)
 
     def read_tokens(self, states: NDArray[np.int64], tokens: TokenSequences) -> NDArray[np.int64]:
         self.pieces.append(len(tokens.ids))

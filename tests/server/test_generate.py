@@ -259,6 +259,7 @@ async def test_a_text_without_any_possible_token_comes_to_a_dead_end() -> None:
         ({"beam": wire.Beam(width=2, num_results=3)}, "beam.num_results"),
         ({"beam": wire.Beam(width=2, num_results=0)}, "beam.num_results"),
         ({"beam": wire.Beam(width=2, length_penalty=-1)}, "beam.length_penalty"),
+        ({"beam": wire.Beam(width=2, length_penalty=400)}, "beam.length_penalty"),
         ({"beam": wire.Beam(width=2, length_penalty=float("inf"))}, "beam.length_penalty"),
         ({"beam": wire.Beam(width=2), "num_sequences": 2}, "num_sequences"),
         ({"beam": wire.Beam(width=2), "alternatives": 2}, "alternatives"),

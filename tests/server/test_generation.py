@@ -367,6 +367,32 @@ async def test_memory_that_runs_out_has_a_status_and_the_loop_goes_on() -> None:
     assert [len(stream.texts) for stream in smaller] == [3, 3, 3]  # 9 rows, a call at a time
 
 
+async def test_prompts_that_are_read_together_fail_each_for_itself() -> None:
+    model = SlowModel()
+    model.most_copied = 4
+    async with serving(model) as connection:
+        model.go.clear()
+        runs = connection.stub.Generate(request(**LONG))
+        await until(lambda: active(connection) == 1)  # its step holds the others back
+        calls = [
+            asyncio.create_task(
+                generated(connection, num_sequences=count, max_tokens=2, prompt="a")
+            )
+            for count in (3, 5, 3)
+        ]
+        await until(lambda: connection.server.calls.running == 4)
+        await asyncio.sleep(0.1)
+        model.go.set()
+        small, large, other = await asyncio.gather(*calls, return_exceptions=True)
+        runs.cancel()
+
+    assert isinstance(large, grpc.aio.AioRpcError)
+    assert failure_of(large).reason == "OUT_OF_MEMORY"
+    for result in (small, other):
+        assert not isinstance(result, BaseException)
+        assert len(result.texts) == 3
+
+
 async def test_drain_lets_running_texts_end() -> None:
     model = SlowModel(0.005)
     async with serving(model) as connection:

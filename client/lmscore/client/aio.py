@@ -13,7 +13,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -22,7 +22,7 @@ import grpc
 from lmscore.client import convert, convert_generation
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
-from lmscore.client.errors import DeadlineExceededError, UnavailableError
+from lmscore.client.errors import DeadlineExceededError, LmscoreError, UnavailableError
 from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
@@ -191,12 +191,12 @@ class AsyncClient:
         async def next_answer() -> Answer[RescoredList]:
             count, call = calls.popleft()
             try:
-                return convert.rescored(await call)
-            except grpc.RpcError as error:
-                failure = error_from_rpc(error, self.address)
+                with self._errors():
+                    return convert.rescored(await call)
+            except LmscoreError as failure:
                 if count == 1 and convert.lists_at_fault(failure):
                     return convert.unanswered(failure, self.model, choice)
-                raise failure from error
+                raise
 
         try:
             async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
@@ -236,11 +236,10 @@ class AsyncClient:
         call = self._language_model.Generate(request, timeout=self._seconds(timeout))
         unfinished = Unfinished()
         try:
-            async for response in call:
-                for event in convert_generation.events(response):
-                    yield unfinished.see(event)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self.address) from error
+            with self._errors():
+                async for response in call:
+                    for event in convert_generation.events(response):
+                        yield unfinished.see(event)
         finally:
             call.cancel()
         unfinished.refuse()
@@ -302,28 +301,41 @@ class AsyncClient:
         wait_for_ready: bool = False,
     ) -> Response:
         self._check_open()
-        try:
+        with self._errors():
             return await method(
                 request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready
             )
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self.address) from error
 
     async def _read(
         self, call: grpc.aio.StreamStreamCall[Any, ScoreStreamResponse], seconds: float
     ) -> object:
         """The next answer of a stream; gRPC's EOF at its end."""
         try:
-            async with asyncio.timeout(seconds):
-                return await call.read()
+            with self._errors():
+                async with asyncio.timeout(seconds):
+                    return await call.read()
         except TimeoutError as error:
             raise answer_overdue(seconds) from error
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self.address) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise client_closed()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise what gRPC's exceptions mean.
+
+        For a call that close() has ended, gRPC raises what asyncio keeps for cancelled tasks.
+        """
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise error_from_rpc(error, self.address) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                self._check_open()
+            raise
 
     def _seconds(self, timeout: float | None) -> float:
         return min(self.timeout if timeout is None else timeout, LONGEST_SECONDS)

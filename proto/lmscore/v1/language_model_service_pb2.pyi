@@ -1255,7 +1255,7 @@ class Beam(_message.Message):
     width: _builtins.int
     """Number of candidates. At least 1."""
     length_penalty: _builtins.float
-    """Texts are ranked by log_prob / token_count ^ length_penalty. Not negative. Default 0."""
+    """Texts are ranked by log_prob / token_count ^ length_penalty. From 0 to 16. Default 0."""
     num_results: _builtins.int
     """Number of texts to return, best first. At most width. Default 1."""
     def __init__(

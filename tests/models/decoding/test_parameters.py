@@ -20,7 +20,7 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Beam, {"width": 2, "num_results": 0}, "num_results"),
     *(
         (Beam, {"width": 2, "length_penalty": p}, "length_penalty")
-        for p in (-1, math.nan, math.inf)
+        for p in (-1, 16.1, math.nan, math.inf)
     ),
     (Decoding, {"max_tokens": 0}, "max_tokens"),
     (Decoding, {"min_tokens": -1}, "min_tokens"),
@@ -64,4 +64,5 @@ def test_what_is_at_the_edge_is_allowed() -> None:
     Sampling(temperature=1e-9, top_k=0, top_p=1.0, min_p=1.0)
     Sampling(top_k=10**9, min_p=0.0)
     Beam(1, num_results=1)
+    Beam(1, length_penalty=16.0)
     Decoding(seed=(1 << 64) - 1, max_tokens=1, min_tokens=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,19 @@ def test_no_temperature_changes_the_order(seed: int, temperature: float) -> None
         kept = support(log_probs[0], Sampling(temperature, k), draws=200)
         assert kept <= set(order[:k].tolist())
         assert order[0] in kept
+
+
+@pytest.mark.parametrize("temperature", [1e9, 1e16, 1e300])
+@pytest.mark.parametrize("sampling", [{"top_k": 50}, {"top_p": 0.25}])
+def test_the_highest_temperatures_still_keep_the_likeliest(
+    temperature: float, sampling: dict[str, Any]
+) -> None:
+    values = np.random.default_rng(3).normal(0, 3, 200)
+    log_probs = values - np.log(np.exp(values).sum())
+
+    kept = support(log_probs, Sampling(temperature, **sampling))
+
+    assert kept == set(np.argsort(-log_probs)[:50].tolist())
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-12])

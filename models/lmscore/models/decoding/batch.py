@@ -81,8 +81,8 @@ class DecodingBatch(Generic[State]):
         """
         ids = np.arange(self._next_id, self._next_id + len(sequences))
         rows = Rows.of(sequences, ids, self._model.vocabulary)
-        self._states = self._model.concatenate((self._states, states))
-        self._rows = self._rows.joined(rows)
+        states = self._model.concatenate((self._states, states))
+        self._states, self._rows = states, self._rows.joined(rows)  # both, or an error and neither
         self._next_id += len(sequences)
         for sequence_id, new in zip(ids.tolist(), sequences, strict=True):
             strategy = new.settings.strategy

@@ -12,6 +12,9 @@ from lmscore.models.errors import ParameterError
 SEEDS = 1 << 64
 """Seeds are 0 … SEEDS - 1."""
 
+MAX_LENGTH_PENALTY = 16.0
+"""No length of up to 2^63 tokens has a power beyond what a float can hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Greedy:
@@ -55,7 +58,8 @@ class Beam:
     def __post_init__(self) -> None:
         _require("width", self.width >= 1, "must be at least 1")
         _require_finite("length_penalty", self.length_penalty)
-        _require("length_penalty", self.length_penalty >= 0, "must not be negative")
+        within = 0 <= self.length_penalty <= MAX_LENGTH_PENALTY
+        _require("length_penalty", within, f"must be from 0 to {MAX_LENGTH_PENALTY:g}")
         _require("num_results", self.num_results >= 1, "must be at least 1")
         _require("num_results", self.num_results <= self.width, "must be at most the width")
 

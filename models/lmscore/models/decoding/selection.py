@@ -29,6 +29,7 @@ from lmscore.models.ngram.compiled import i64, inline, kernel, u64
 NO_TOKEN = -1
 """Chosen where no token is possible."""
 
+_MIN_SHARPNESS = 1e-8  # of the highest temperatures: less likely tokens still weigh less
 _MAX_SHARPNESS = 1e300  # of a temperature next to 0: finite, so that it times 0 is 0
 
 
@@ -170,7 +171,7 @@ def _choose(
 @kernel
 def _weigh(log_probs: LogProbs, row: int, filters: Filters, peak: float, scratch: Scratch) -> float:
     """Weigh the tokens that may be chosen: all, or few if top-k or min-p is strict."""
-    sharpness = min(1.0 / filters.temperatures[row], _MAX_SHARPNESS)
+    sharpness = min(max(1.0 / filters.temperatures[row], _MIN_SHARPNESS), _MAX_SHARPNESS)
     k, min_p = filters.top_ks[row], filters.min_ps[row]
     if 0 < k <= scratch.maxima.size:
         floor, last = kth_largest(log_probs, row, k, scratch)

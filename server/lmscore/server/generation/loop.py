@@ -12,6 +12,8 @@ from functools import partial
 from threading import Lock
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from lmscore.models.decoding.batch import StepResult, Suspended
 from lmscore.models.decoding.text_batch import Finished, TextBatch
 from lmscore.models.language_model import LanguageModel
@@ -136,7 +138,6 @@ class GenerationLoop:
         """Read some prompts, at least one; those alone that cannot be read have failed."""
         try:
             done, states = within_memory(self._prompts.read, shares, calls)
-            self._batch.join(states, [call.wanted.prompt for call in done])
         except Exception as error:  # noqa: BLE001 - a call's status says it
             if len(calls) == 1:
                 self._fail(calls, error)
@@ -145,7 +146,22 @@ class GenerationLoop:
             self._read(calls[:half], shares)
             self._read(calls[half:], shares)
         else:
-            for call in done:
+            self._start(done, states)
+
+    def _start(self, calls: Sequence[Call], states: Any) -> None:
+        """Let the texts of calls join, from the states after their prompts."""
+        try:
+            within_memory(self._batch.join, states, [call.wanted.prompt for call in calls])
+        except Exception as error:  # noqa: BLE001 - a call's status says it
+            if len(calls) == 1:
+                self._fail(calls, error)
+                return
+            half = len(calls) // 2
+            for part in (slice(0, half), slice(half, None)):
+                rows = np.arange(len(calls))[part]
+                self._start(calls[part], self._model.gather(states, rows))
+        else:
+            for call in calls:
                 self._give(call, Mark.READ)
 
     def _step(self) -> None:

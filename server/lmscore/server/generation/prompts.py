@@ -58,13 +58,16 @@ class PromptReader:
             self._model.concatenate([reading.state for reading in readings]),
             TokenSequences(np.concatenate(pieces), offsets),
         )
-        for i, (reading, piece) in enumerate(zip(readings, pieces, strict=True)):
+        left = zip(readings, pieces, strict=True)
+        done = [i for i, (reading, piece) in enumerate(left) if reading.left == len(piece)]
+        done_states = self._model.gather(states, np.array(done, int))
+        own = [self._model.gather(states, np.array([i])) for i in range(len(readings))]
+        for reading, piece, state in zip(readings, pieces, own, strict=True):  # nothing raises now
             reading.at += len(piece)
-            reading.state = self._model.gather(states, np.array([i]))
-        done = [i for i, reading in enumerate(readings) if not reading.left]
+            reading.state = state
         for i in done:
             self.remove(readings[i].call.number)
-        return [readings[i].call for i in done], self._model.gather(states, np.array(done, int))
+        return [readings[i].call for i in done], done_states
 
 
 class _Reading:
