@@ -72,9 +72,9 @@ def command(
     """Measure how well the model in a file predicts texts, one sentence a line.
 
     MODEL is an ARPA file, a KenLM binary, an .ngram file or a network's folder; TEXT is UTF-8,
-    plain or compressed, - for standard input. A line's end is an event. The perplexity of all events is KenLM's including
-    OOVs; the one without unknown words is KenLM's excluding OOVs and SRILM's ppl; the one that
-    does not count ends of lines either is SRILM's ppl1.
+    plain or compressed, - for standard input. A line's end is an event. The perplexity of all
+    events is KenLM's including OOVs; the one without unknown words is KenLM's excluding OOVs and
+    SRILM's ppl; the one that does not count ends of lines either is SRILM's ppl1.
 
     \b
     Examples:
