@@ -21,7 +21,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _FEWEST_ROWS = 64  # with fewer, reading the weights is what takes time: split their rows instead
-_LEAST_COST = 1 << 20  # multiplications that are done sooner than another thread is woken up
+_LEAST_COST = 1 << 18  # multiplications that are done sooner than another thread is woken up
 
 
 class Workers:
