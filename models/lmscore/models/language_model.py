@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.errors import CapabilityError
 from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.vocabulary import Vocabulary
 
@@ -184,6 +185,9 @@ class LanguageModel(ABC, Generic[State]):
     quick_bytes: ClassVar[int] = 0
     """A batch of no more than so many bytes of text is scored sooner than handed to a thread."""
 
+    draws: ClassVar[bool] = False
+    """It can draw a token without computing the distribution of all."""
+
     exclusive: ClassVar[bool] = False
     """Whether a batch takes the whole machine, so that one after the other is faster than several
     at a time, and one large batch faster than many small ones."""
@@ -253,6 +257,23 @@ class LanguageModel(ABC, Generic[State]):
         n-gram models; a network may give it what its softmax gives. The array is the caller's to
         change.
         """
+
+    def draw(
+        self,
+        states: State,
+        temperatures: NDArray[np.float64],
+        excluded: NDArray[np.int64],
+        uniforms: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """A token after each state and its log-probability in nats, for models with draws set.
+
+        The first token at which the sum of probability ** (1 / temperature) by id exceeds
+        uniform times that of all; at temperature 0 the likeliest, of equal ones the lowest id.
+        excluded: (n, most) tokens that are left out, negative ones mean nothing. -1 where no token
+        is left.
+        """
+        del states, temperatures, excluded, uniforms  # what a model with draws set would need
+        raise CapabilityError("this model tells a token only by its whole distribution")
 
     @abstractmethod
     def tokenize(self, texts: Texts) -> TokenizedTexts:

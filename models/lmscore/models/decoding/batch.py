@@ -19,7 +19,7 @@ from lmscore.models.decoding.beam import BeamSearch, Hypothesis
 from lmscore.models.decoding.parameters import Beam, Decoding, Sampling
 from lmscore.models.decoding.random_numbers import uniforms
 from lmscore.models.decoding.rows import FinishReason, NewSequence, Rows
-from lmscore.models.decoding.selection import Changes, select_tokens
+from lmscore.models.decoding.selection import NO_TOKEN, Changes, select_tokens
 from lmscore.models.decoding.weights import LogProbs, Scratch
 from lmscore.models.language_model import LanguageModel, State
 
@@ -124,14 +124,13 @@ class DecodingBatch(Generic[State]):
         rows = self._rows
         if not len(rows):
             return _NOTHING
-        log_probs = self._next_log_probs()
-        changes = rows.changes()
-        plain = np.flatnonzero(~rows.in_beam)
-        alternatives = Alternatives.of(log_probs, plain, rows.alternatives[plain], self._scratch)
         numbers = uniforms(rows.seeds, rows.indices, rows.steps)
-        tokens, chosen = select_tokens(
-            log_probs, plain, rows.filters, changes, numbers, self._scratch
-        )
+        plain = np.flatnonzero(~rows.in_beam)
+        drawn = plain[rows.only_drawn(plain)] if self._model.draws else _NO_IDS
+        log_probs = self._next_log_probs(drawn)
+        changes = rows.changes()
+        alternatives = Alternatives.of(log_probs, plain, rows.alternatives[plain], self._scratch)
+        tokens, chosen = self._choose(log_probs, plain, drawn, changes, numbers)
         reasons = rows.reasons(plain, tokens, self._model.vocabulary.eos_id)
         going_on = reasons == FinishReason.RUNNING
         beams = {sequence_id: beam.copy() for sequence_id, beam in self._beams.items()}
@@ -144,11 +143,48 @@ class DecodingBatch(Generic[State]):
         ids = rows.sequence_ids[plain]
         return StepResult(ids, tokens, chosen, reasons, alternatives, ended)
 
-    def _next_log_probs(self) -> LogProbs:
-        """An array that selection may change and put back: (rows, vocabulary)."""
-        log_probs: LogProbs = self._model.next_log_probs(self._states)
-        dtype = np.float32 if log_probs.dtype == np.float32 else np.float64
-        return np.require(log_probs, dtype, ["C", "W"])
+    def _next_log_probs(self, drawn: NDArray[np.int64]) -> LogProbs:
+        """An array that selection may change and put back: (rows, vocabulary).
+
+        Nothing is in the rows whose tokens the model draws without it.
+        """
+        if not len(drawn):
+            log_probs: LogProbs = self._model.next_log_probs(self._states)
+            dtype = np.float32 if log_probs.dtype == np.float32 else np.float64
+            return np.require(log_probs, dtype, ["C", "W"])
+        rest = np.delete(np.arange(len(self)), drawn)
+        whole = np.empty((len(self) if len(rest) else 0, len(self._model.vocabulary)))
+        if len(rest):
+            whole[rest] = self._model.next_log_probs(self._model.gather(self._states, rest))
+        return whole
+
+    def _choose(
+        self,
+        log_probs: LogProbs,
+        plain: NDArray[np.int64],
+        drawn: NDArray[np.int64],
+        changes: Changes,
+        numbers: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The tokens of the plain rows and their log-probabilities."""
+        filters = self._rows.filters
+        others = np.setdiff1d(plain, drawn, assume_unique=True)
+        selected = select_tokens(log_probs, others, filters, changes, numbers, self._scratch)
+        if not len(drawn):
+            return selected
+        greedy = filters.top_ks[drawn] == 1
+        ends = np.where(changes.ends_banned[drawn, None], changes.ends.ids[drawn], NO_TOKEN)
+        found = self._model.draw(
+            self._model.gather(self._states, drawn),
+            np.where(greedy, 0.0, filters.temperatures[drawn]),
+            np.concatenate((changes.banned.ids[drawn], ends), axis=1),
+            numbers[drawn],
+        )
+        tokens, chosen = np.empty(len(plain), np.int64), np.empty(len(plain))
+        for rows, values in ((others, selected), (drawn, found)):
+            at = np.searchsorted(plain, rows)
+            tokens[at], chosen[at] = values
+        return tokens, chosen
 
     def _step_beams(
         self, beams: dict[int, BeamSearch], log_probs: LogProbs, changes: Changes

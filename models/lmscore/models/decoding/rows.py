@@ -19,6 +19,9 @@ Column = TypeVar("Column", NDArray[Any], Filters, IdLists)
 
 _NO_IDS = np.empty(0, np.int64)
 
+_LEAST_DRAWN = 0.25
+"""At lower temperatures, what is left beside banned tokens may be lost in the rounding of sums."""
+
 
 class FinishReason(IntEnum):
     """Why a text ended."""
@@ -106,6 +109,16 @@ class Rows:
         """What is to be changed in the rows' log-probabilities now."""
         banned = self.steps < self.min_tokens
         return Changes(self.penalties, self.seen, self.banned, self.ends, banned)
+
+    def only_drawn(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of some rows ask for no more than a token, likeliest or drawn from all: (rows,)."""
+        filters = self.filters
+        greedy = filters.top_ks[rows] == 1
+        whole = (filters.top_ks[rows] == 0) & (filters.top_ps[rows] == 1.0)
+        whole &= (filters.min_ps[rows] == 0.0) & (filters.temperatures[rows] >= _LEAST_DRAWN)
+        asks_more = (self.alternatives[rows] > 0) | (self.penalties[rows] != 1.0)
+        only: NDArray[np.bool_] = (greedy | whole) & ~asks_more
+        return only
 
     def reasons(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int64], eos: int

@@ -83,7 +83,7 @@ def _fill(
     log_probs: NDArray[np.float64],
 ) -> None:
     for i in range(states.size):
-        length = _suffix_chain(entries, states[i], chain, backoffs)
+        length = suffix_chain(entries, states[i], chain, backoffs)
         backoff = backoffs[length - 1] if length else np.float32(0)
         for word in range(u64(row.size)):
             row[word] = unigrams[word] + backoff
@@ -97,7 +97,7 @@ def _fill(
 
 
 @inline
-def _suffix_chain(
+def suffix_chain(
     entries: Entries, state: int, chain: NDArray[np.int64], backoffs: NDArray[np.float32]
 ) -> int:
     """Note the state, and those that backing off leads to before the root; how many they are."""

@@ -20,6 +20,14 @@ from lmscore.models.language_model import (
 )
 from lmscore.models.ngram.automaton import LOG10_PROB, ROOT, START, Children, Entries, field_of
 from lmscore.models.ngram.distribution import next_log_probs, unigram_row
+from lmscore.models.ngram.drawing import (
+    Excess,
+    UnigramSums,
+    by_probability,
+    draw_words,
+    likeliest_words,
+    unigram_sums,
+)
 from lmscore.models.ngram.results import (
     LN10,
     Events,
@@ -36,6 +44,8 @@ from lmscore.models.ngram.scoring import (
 from lmscore.models.ngram.vocabulary import NgramVocabulary
 from lmscore.models.tokenization.decoder import WordDecoder
 
+_MOST_SUMS = 16  # temperatures whose sums are kept, of eight bytes a word each
+
 _NO_LENGTHS = np.empty(0, np.uint8)
 
 
@@ -45,6 +55,7 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
     A state is the number of the longest suffix of the tokens so far that matters for what follows.
     """
 
+    draws = True
     quick_bytes = 16_384  # three thousand words, a third of a millisecond
 
     def __init__(
@@ -62,6 +73,7 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         self._vocabulary = vocabulary
         self.ngram_counts = ngram_counts
         self.has_unknown = has_unknown
+        self._sums: dict[float, UnigramSums] = {}  # by temperature
 
     @property
     def vocabulary(self) -> NgramVocabulary:
@@ -131,6 +143,59 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
     @cached_property
     def _unigrams(self) -> NDArray[np.float32]:
         return unigram_row(self.entries)
+
+    def draw(
+        self,
+        states: NDArray[np.uint32],
+        temperatures: NDArray[np.float64],
+        excluded: NDArray[np.int64],
+        uniforms: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """A word after each state and its log-probability, without the whole distribution."""
+        states = self._checked(states)
+        tokens, log_probs = np.empty(len(states), np.int64), np.empty(len(states))
+        excluded = np.sort(excluded, axis=1)
+        for temperature in np.unique(temperatures).tolist():
+            rows = np.flatnonzero(temperatures == temperature)
+            found = self._draw(temperature, states[rows], excluded[rows], uniforms[rows])
+            tokens[rows], log_probs[rows] = found
+        return tokens, log_probs
+
+    def _draw(
+        self,
+        temperature: float,
+        states: NDArray[np.uint32],
+        excluded: NDArray[np.int64],
+        uniforms: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        order = self.entries.order
+        memory = (
+            np.empty(order + 1, np.int64),
+            np.empty(order + 1, np.float32),
+            Excess.of(len(self._vocabulary)),
+        )
+        found = np.empty(len(states), np.int64), np.empty(len(states))
+        model = self.entries, self.children, self._unigrams
+        if temperature == 0:
+            likeliest_words(*model, self._likeliest, states, excluded, *memory, *found)
+        else:
+            sums = self._unigram_sums(temperature)
+            draw_words(*model, sums, states, excluded, uniforms, *memory, *found)
+        return found
+
+    @cached_property
+    def _likeliest(self) -> NDArray[np.int64]:
+        return by_probability(self._unigrams)
+
+    def _unigram_sums(self, temperature: float) -> UnigramSums:
+        """The sums at a temperature; those of the last few are kept."""
+        sums = self._sums.get(temperature)
+        if sums is None:
+            sums = unigram_sums(self._unigrams, temperature)
+            while len(self._sums) >= _MOST_SUMS:
+                self._sums.pop(next(iter(self._sums)), None)
+            self._sums[temperature] = sums
+        return sums
 
     def tokenize(self, texts: Texts) -> TokenizedTexts:
         """Split texts into words; an event's end is not among them."""
