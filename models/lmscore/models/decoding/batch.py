@@ -41,6 +41,7 @@ class StepResult:
 
 
 _NO_IDS = np.empty(0, np.int64)
+_NO_LOG_PROBS = np.empty((0, 0))
 _NOTHING = StepResult(_NO_IDS, _NO_IDS, np.empty(0), np.empty(0, np.uint8))
 
 
@@ -152,10 +153,11 @@ class DecodingBatch(Generic[State]):
             log_probs: LogProbs = self._model.next_log_probs(self._states)
             dtype = np.float32 if log_probs.dtype == np.float32 else np.float64
             return np.require(log_probs, dtype, ["C", "W"])
+        if len(drawn) == len(self):
+            return _NO_LOG_PROBS
         rest = np.delete(np.arange(len(self)), drawn)
-        whole = np.empty((len(self) if len(rest) else 0, len(self._model.vocabulary)))
-        if len(rest):
-            whole[rest] = self._model.next_log_probs(self._model.gather(self._states, rest))
+        whole = np.empty((len(self), len(self._model.vocabulary)))
+        whole[rest] = self._model.next_log_probs(self._model.gather(self._states, rest))
         return whole
 
     def _choose(
@@ -168,23 +170,32 @@ class DecodingBatch(Generic[State]):
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The tokens of the plain rows and their log-probabilities."""
         filters = self._rows.filters
+        if not len(drawn):
+            return select_tokens(log_probs, plain, filters, changes, numbers, self._scratch)
+        found = self._draw(drawn, changes, numbers)
+        if len(drawn) == len(plain):
+            return found
         others = np.setdiff1d(plain, drawn, assume_unique=True)
         selected = select_tokens(log_probs, others, filters, changes, numbers, self._scratch)
-        if not len(drawn):
-            return selected
-        greedy = filters.top_ks[drawn] == 1
-        ends = np.where(changes.ends_banned[drawn, None], changes.ends.ids[drawn], NO_TOKEN)
-        found = self._model.draw(
-            self._model.gather(self._states, drawn),
-            np.where(greedy, 0.0, filters.temperatures[drawn]),
-            np.concatenate((changes.banned.ids[drawn], ends), axis=1),
-            numbers[drawn],
-        )
         tokens, chosen = np.empty(len(plain), np.int64), np.empty(len(plain))
         for rows, values in ((others, selected), (drawn, found)):
             at = np.searchsorted(plain, rows)
             tokens[at], chosen[at] = values
         return tokens, chosen
+
+    def _draw(
+        self, rows: NDArray[np.int64], changes: Changes, numbers: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The tokens of some rows as the model draws them, and their log-probabilities."""
+        filters, states = self._rows.filters, self._states
+        if len(rows) < len(self):
+            states = self._model.gather(states, rows)
+        excluded = changes.banned.ids[rows]
+        if changes.ends_banned.any():
+            ends = np.where(changes.ends_banned[rows, None], changes.ends.ids[rows], NO_TOKEN)
+            excluded = np.concatenate((excluded, ends), axis=1)
+        temperatures = np.where(filters.top_ks[rows] == 1, 0.0, filters.temperatures[rows])
+        return self._model.draw(states, temperatures, excluded, numbers[rows])
 
     def _step_beams(
         self, beams: dict[int, BeamSearch], log_probs: LogProbs, changes: Changes

@@ -153,8 +153,10 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """A word after each state and its log-probability, without the whole distribution."""
         states = self._checked(states)
-        tokens, log_probs = np.empty(len(states), np.int64), np.empty(len(states))
         excluded = np.sort(excluded, axis=1)
+        if len(states) and (temperatures == temperatures[0]).all():
+            return self._draw(float(temperatures[0]), states, excluded, uniforms)
+        tokens, log_probs = np.empty(len(states), np.int64), np.empty(len(states))
         for temperature in np.unique(temperatures).tolist():
             rows = np.flatnonzero(temperatures == temperature)
             found = self._draw(temperature, states[rows], excluded[rows], uniforms[rows])

@@ -1,12 +1,14 @@
 """The loop of one model: texts join at the next step and leave the moment they end.
 
 A turn takes in who came and who left, reads some of the prompts, and gives every text one more
-token. Turns run on the model's thread one after the other, with other work between two of them, and
-never wait for the event loop; there is none while there is nothing to do.
+token, or several if steps are quick and nobody comes or leaves. Turns run on the model's thread
+one after the other, with other work between two of them, and never wait for the event loop; there
+is none while there is nothing to do.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock
@@ -20,6 +22,9 @@ from lmscore.models.language_model import LanguageModel
 from lmscore.server.generation.call import Call, Item, Mark
 from lmscore.server.generation.prompts import PromptReader
 from lmscore.server.memory import within_memory
+
+_TURN_SECONDS = 0.002
+"""A turn of quick steps: waking threads up for each of them would take as long as they do."""
 
 Submit: TypeAlias = Callable[[Callable[[], None]], object]
 """Has a thread do some work when it has its turn."""
@@ -105,7 +110,14 @@ class GenerationLoop:
     def _advance(self) -> None:
         self._take_commands()
         self._read_prompts()
+        started = time.perf_counter()
         self._step()
+        while self._undisturbed() and time.perf_counter() - started < _TURN_SECONDS:
+            self._step()
+
+    def _undisturbed(self) -> bool:
+        """Whether texts can grow on and nobody has come or left meanwhile."""
+        return bool(len(self._batch)) and not (self._commands or len(self._prompts))
 
     def _take_commands(self) -> None:
         with self._lock:
