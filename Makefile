@@ -47,7 +47,7 @@ proto: $(if $(filter proto,$(PROTO_OUT)),.venv/installed)  ## Regenerate the cod
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) $(SERVICES)
 
-bench: bench-ngram bench-network  ## Measure side by side with peers
+bench: bench-ngram bench-network bench-generate  ## Measure side by side with peers
 	$(BIN)/python benchmarks/client_import.py
 
 # KENLM_BIN, a folder with KenLM's own programs, adds build_binary and lmplz to the comparison.
@@ -61,6 +61,11 @@ bench-ngram: peers  ## Measure the n-gram engine beside KenLM
 NBEST ?=
 bench-network: .venv/installed  ## Measure networks beside plain PyTorch
 	$(BIN)/python benchmarks/network_scoring.py $(if $(NBEST),--nbest $(NBEST))
+
+.PHONY: bench-generate
+bench-generate: .venv/installed  ## Measure generation beside plain PyTorch
+	$(BIN)/python benchmarks/selection.py --rows 1 16 64
+	$(BIN)/python benchmarks/generation.py
 
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
