@@ -14,7 +14,7 @@ demo: .venv/installed  ## Serve the demo models; score, re-rank, generate and se
 	@$(BIN)/python checkpoints/demo/demo.py
 
 test: .venv/installed  ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: lint types contract test  ## All that CI runs
 

@@ -445,7 +445,7 @@ def test_an_abandoned_stream_is_cancelled_and_leaves_no_thread(
     server: FakeServer, client: Client
 ) -> None:
     before = threading.active_count()
-    answers = client.score_stream(["a"] * 100, batch_texts=1, max_in_flight=2)
+    answers = client.score_stream(["a"] * 50_000, batch_texts=1, max_in_flight=2)
     next(answers)
     answers.close()  # type: ignore[attr-defined]  # an iterator to callers, a generator to us
 
