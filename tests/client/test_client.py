@@ -559,6 +559,8 @@ def test_waiting_for_a_server_that_is_yet_to_start() -> None:
     timer.start()
     with Client(address) as client:
         client.wait_until_ready(timeout=20)
+        assert started, "it said ready before there was a server"
+        assert len(client.score(["a"], model="fake")) == 1
     timer.join()
     started[0].grpc_server.stop(grace=None).wait()
 

@@ -60,9 +60,16 @@ def test_a_token_id_beyond_the_vocabulary_is_named(name: str, token_id: int) -> 
     assert caught.value.field == f"{name}[1]"
 
 
-def test_what_is_at_the_edge_is_allowed() -> None:
-    Sampling(temperature=1e-9, top_k=0, top_p=1.0, min_p=1.0)
-    Sampling(top_k=10**9, min_p=0.0)
-    Beam(1, num_results=1)
-    Beam(1, length_penalty=16.0)
-    Decoding(seed=(1 << 64) - 1, max_tokens=1, min_tokens=1)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (Sampling, {"temperature": 1e-9, "top_k": 0, "top_p": 1.0, "min_p": 1.0}),
+        (Sampling, {"top_k": 10**9, "min_p": 0.0}),
+        (Beam, {"width": 1, "num_results": 1}),
+        (Beam, {"width": 1, "length_penalty": 16.0}),
+        (Decoding, {"seed": (1 << 64) - 1, "max_tokens": 1, "min_tokens": 1}),
+    ],
+)
+def test_what_is_at_the_edge_is_taken_as_it_is(kind: type[Any], settings: dict[str, Any]) -> None:
+    taken = kind(**settings)
+    assert {name: getattr(taken, name) for name in settings} == settings
