@@ -97,7 +97,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     raise  # the caller has cancelled
                 await abort(context, status_of(DrainingError()))
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-                if context.done():
+                if context.done() or _only_failed_writes(error):
                     return None  # the caller has gone, and what it left behind is no bug
                 await abort(context, _status(error))
             finally:
@@ -106,6 +106,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     self._idle.set()
 
         return guarded
+
+
+def _only_failed_writes(error: BaseException) -> bool:
+    """Whether all that went wrong is that answers could not be sent.
+
+    A write fails as soon as the caller has gone, which can be before the context knows.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_only_failed_writes, error.exceptions))
+    return isinstance(error, grpc.aio.InternalError)
 
 
 def _tolerant(parse: Any) -> Callable[[bytes], Message | MalformedRequest]:
