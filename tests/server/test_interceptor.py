@@ -18,7 +18,7 @@ SERVICE = "lmscore.v1.LanguageModelService"
 async def called(failure: Exception) -> grpc.StatusCode:
     """The code that a stream ends with whose handler fails so, its caller still there."""
 
-    async def handler(requests: AsyncIterator[Any], context: Any) -> None:
+    async def handler(_requests: AsyncIterator[Any], _context: Any) -> None:
         raise failure
 
     server = grpc.aio.server(interceptors=[CallInterceptor()])

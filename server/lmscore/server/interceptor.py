@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
+from lmscore.server.call import Call, calling, priority_of
 from lmscore.server.errors import DrainingError, ServiceError
 from lmscore.server.status import abort, internal_status, status_of
 from lmscore.server.wire_check import explain_malformed
@@ -70,19 +73,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
             return handler
         parse, serialize = _tolerant(handler.request_deserializer), handler.response_serializer
+        method = handler_call_details.method.rpartition("/")[2]
         # The stubs describe handlers that run on threads; these are coroutines.
         behaviour: Any
         if handler.request_streaming:
-            behaviour = self._guard(handler.stream_stream, _checked_stream)
+            behaviour = self._guard(method, handler.stream_stream, _checked_stream)
             return grpc.stream_stream_rpc_method_handler(behaviour, parse, serialize)
         if handler.response_streaming:
-            behaviour = self._guard(handler.unary_stream, _checked)
+            behaviour = self._guard(method, handler.unary_stream, _checked)
             return grpc.unary_stream_rpc_method_handler(behaviour, parse, serialize)
-        behaviour = self._guard(handler.unary_unary, _checked)
+        behaviour = self._guard(method, handler.unary_unary, _checked)
         return grpc.unary_unary_rpc_method_handler(behaviour, parse, serialize)
 
     def _guard(
-        self, behaviour: Any, check: Callable[[Any], Any]
+        self, method: str, behaviour: Any, check: Callable[[Any], Any]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -91,7 +95,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 if self._draining:
                     raise DrainingError
-                return await behaviour(check(request), context)
+                with calling(_call(method, context)):
+                    return await behaviour(check(request), context)
             except asyncio.CancelledError:
                 if not self._expired or context.done():
                     raise  # the caller has cancelled
@@ -106,6 +111,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     self._idle.set()
 
         return guarded
+
+
+def _call(method: str, context: Context) -> Call:
+    remaining: float | None = context.time_remaining()
+    deadline = math.inf if remaining is None else time.monotonic() + remaining
+    metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+    return Call(method, context.peer(), priority_of(metadata, method), deadline)
 
 
 def _only_failed_writes(error: BaseException) -> bool:

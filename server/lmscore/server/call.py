@@ -1,0 +1,75 @@
+"""The call at hand: who makes it, how urgent it is, and what it has taken so far."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from lmscore.server.errors import InvalidFieldError
+
+PRIORITY_KEY = "lmscore-priority"
+"""Metadata with which a caller says how urgent its call is."""
+
+
+class Priority(enum.Enum):
+    """Interactive calls go before bulk ones."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(slots=True)
+class Call:
+    """What the parts that share out the machine, and those that report, know of a call."""
+
+    method: str  # for example Score
+    caller: str  # whom shares and quotas are counted for: a key's name, or else a connection
+    priority: Priority = Priority.INTERACTIVE
+    deadline: float = math.inf  # on time.monotonic()'s clock
+    model: str = ""  # empty until it is found
+    version: int = 0
+    tokens: int = 0  # scored or generated
+    oov: int = 0
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Time until its deadline; infinite if it has none."""
+        return self.deadline - time.monotonic()
+
+
+_current: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+def current_call() -> Call:
+    """The call that this task works for; one of nobody's, for work that no call asked for."""
+    call = _current.get()
+    return call if call is not None else Call(method="", caller="")
+
+
+@contextmanager
+def calling(call: Call) -> Iterator[Call]:
+    """Make a call the current one, for this task and those that it starts."""
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)
+
+
+def priority_of(metadata: dict[str, str], method: str) -> Priority:
+    """What the caller asks for; else a stream of scores is bulk work. Raises InvalidFieldError."""
+    asked = metadata.get(PRIORITY_KEY)
+    if asked is None:
+        return Priority.BULK if method == "ScoreStream" else Priority.INTERACTIVE
+    try:
+        return Priority(asked)
+    except ValueError:
+        known = " or ".join(priority.value for priority in Priority)
+        raise InvalidFieldError(f"metadata {PRIORITY_KEY}", f"{asked!r} is not {known}") from None
