@@ -79,7 +79,7 @@ node-client:  ## Install what the tests with a client for Node.js need
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev,plot]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev,plot,tracing,gpu]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
 	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz \
 	  --model demo-lstm=checkpoints/demo/lstm --dry-run
