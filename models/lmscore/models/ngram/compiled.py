@@ -72,7 +72,10 @@ def allocating_kernel(function: Function) -> Function:
 
 def _compile(function: Function, **options: Any) -> Function:
     njit: Any = numba.njit  # whose annotations lack _nrt
-    compiled = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+    try:
+        compiled = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+    except RuntimeError:  # neither this folder nor NUMBA_CACHE_DIR nor the user's can be written to
+        return cast("Function", njit(nogil=True, error_model="numpy", **options)(function))
     # Kept code is used until the file of its function changes; a helper's file counts as well.
     compiled._cache._cache_file._source_stamp = _sources_digest()  # noqa: SLF001 the only way
     return cast("Function", compiled)
