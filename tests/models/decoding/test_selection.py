@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lmscore.models.decoding.parameters import Sampling
 from lmscore.models.decoding.selection import NO_TOKEN, Changes, IdLists
 from lmscore.models.decoding.weights import exp_of_negative
+from lmscore.models.ngram.compiled import vector_kernel
 from tests.models.decoding.choosing import choose, expected_probs, no_changes, support
 
 LOGITS = np.array([3, 2, 1.5, 1.2, 0.8, 0.4, 0.1])
@@ -253,10 +254,11 @@ def test_the_ends_of_the_unit_interval_give_possible_tokens(
     assert (log_probs[np.arange(200), tokens] > -np.inf).all()
 
 
+@vector_kernel  # which is where it is called; Python cannot
+def exp_of_negative_of(x: float) -> float:
+    return exp_of_negative(x)
+
+
 @given(st.floats(-700, 0))
 def test_the_exponential_is_right_to_fourteen_digits(x: float) -> None:
     assert exp_of_negative_of(x) == pytest.approx(math.exp(x), rel=2e-14, abs=0)
-
-
-def exp_of_negative_of(x: float) -> float:
-    return float(exp_of_negative(x))
