@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from lmscore.models.decoding.parameters import Sampling
 from lmscore.models.decoding.selection import NO_TOKEN, Changes, IdLists
 from lmscore.models.decoding.weights import exp_of_negative
-from lmscore.models.ngram.compiled import kernel
 from tests.models.decoding.choosing import choose, expected_probs, no_changes, support
 
 LOGITS = np.array([3, 2, 1.5, 1.2, 0.8, 0.4, 0.1])
@@ -254,8 +254,8 @@ def test_the_ends_of_the_unit_interval_give_possible_tokens(
     assert (log_probs[np.arange(200), tokens] > -np.inf).all()
 
 
-@kernel  # which is where it is called; Python cannot
-def exp_of_negative_of(x: float) -> float:
+@numba.njit  # compiled loops alone can call it
+def exp_of_negative_of(x: float) -> Any:
     return exp_of_negative(x)
 
 
