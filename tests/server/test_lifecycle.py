@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
@@ -211,6 +212,39 @@ def test_printed_config_is_a_config_file(tmp_path: Path) -> None:
         return [line.split("  #")[0] for line in text.splitlines()]
 
     assert values(again) == values(printed)
+
+
+def test_what_needs_no_model_loads_nothing_that_takes_long() -> None:
+    heavy = ["numba", "torch", "numpy", "grpc", "lmscore.models.loading"]
+    program = f"""
+import sys
+from lmscore.server.command import command
+command(["--print-config"], standalone_mode=False)
+sys.exit(", ".join(name for name in {heavy} if name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert "listen" in done.stdout
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("missing", ["pydantic", "grpc", "numba"])
+def test_what_is_not_installed_is_named(missing: str) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "sys.argv = ['lmscore-server', '--model', 'a=b.arpa', '--dry-run']\n"
+        "from lmscore.server.launcher import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"lmscore-server needs {missing}")
+    assert line.endswith(": pip install 'lmscore[server]'")
 
 
 def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:

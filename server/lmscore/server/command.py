@@ -1,19 +1,17 @@
-"""The ``lmscore-server`` command."""
+"""The ``lmscore-server`` command.
+
+What serves is imported once the settings are known to do: gRPC and the compiler of the n-gram loops
+take more than a second, which no wrong flag, ``--help`` or ``--print-config`` need wait for.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmscore.models.errors import ModelError
-from lmscore.models.language_model import ModelDescription, NetworkDescription, ScoreBatch, Texts
-from lmscore.models.loading import GOLDEN_SENTENCE
-from lmscore.server.lifecycle import StartError, load, placement_of, serve
-from lmscore.server.logs import configure_logs
 from lmscore.server.settings import (
     ENVIRONMENT_PREFIX,
     ConfigurationError,
@@ -21,6 +19,9 @@ from lmscore.server.settings import (
     format_settings,
     load_settings,
 )
+
+if TYPE_CHECKING:
+    from lmscore.models.language_model import ModelDescription
 
 FAILURE, USAGE = 1, 2  # exit codes
 
@@ -66,9 +67,19 @@ def _run(
     if print_config:
         click.echo(format_settings(settings, origins))
         return
-    configure_logs(settings.log_format)
     if not settings.model:
         _fail("no model to serve: give --model NAME=PATH", USAGE)
+    _start(settings, dry_run=dry_run)
+
+
+def _start(settings: Settings, *, dry_run: bool) -> None:
+    import asyncio
+
+    from lmscore.models.errors import ModelError
+    from lmscore.server.lifecycle import StartError, serve
+    from lmscore.server.logs import configure_logs
+
+    configure_logs(settings.log_format)
     try:
         if dry_run:
             _dry_run(settings)
@@ -79,6 +90,10 @@ def _run(
 
 
 def _dry_run(settings: Settings) -> None:
+    from lmscore.models.language_model import ScoreBatch, Texts
+    from lmscore.models.loading import GOLDEN_SENTENCE
+    from lmscore.server.lifecycle import load, placement_of
+
     placement = placement_of(settings)
     for source in settings.model:
         model = load(source, placement).model
@@ -88,6 +103,8 @@ def _dry_run(settings: Settings) -> None:
 
 
 def _made_of(description: ModelDescription) -> str:
+    from lmscore.models.language_model import NetworkDescription
+
     size, structure = description.vocabulary_size, description.structure
     if not isinstance(structure, NetworkDescription):
         return f"{description.kind}, {size} tokens"
