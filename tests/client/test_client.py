@@ -13,7 +13,6 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc import StatusCode
 
 from lmscore.client import (
-    AuthenticationError,
     ChannelSettings,
     Client,
     DeadlineExceededError,
@@ -27,8 +26,10 @@ from lmscore.client import (
     ModelNotReadyError,
     NBestList,
     OverloadedError,
+    PermissionDeniedError,
     RescoreWeights,
     ServerError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from tests.client.fake_server import FINGERPRINT, Behaviour, Failure, FakeServer, start
@@ -237,8 +238,8 @@ def test_a_closed_client_says_so(server: FakeServer, call: Callable[[Client], ob
         (StatusCode.FAILED_PRECONDITION, ModelNotReadyError),
         (StatusCode.RESOURCE_EXHAUSTED, OverloadedError),
         (StatusCode.DEADLINE_EXCEEDED, DeadlineExceededError),
-        (StatusCode.UNAUTHENTICATED, AuthenticationError),
-        (StatusCode.PERMISSION_DENIED, AuthenticationError),
+        (StatusCode.UNAUTHENTICATED, UnauthenticatedError),
+        (StatusCode.PERMISSION_DENIED, PermissionDeniedError),
         (StatusCode.INTERNAL, ServerError),
         (StatusCode.DATA_LOSS, ServerError),
         (StatusCode.UNIMPLEMENTED, LmscoreError),
@@ -269,7 +270,7 @@ def test_details_of_the_status_are_kept(server: FakeServer, client: Client) -> N
     ]
     server.behaviour.failures.append(Failure(StatusCode.RESOURCE_EXHAUSTED, details=[*details]))
     with pytest.raises(OverloadedError) as raised:
-        client.score(["a"])
+        client.score(["a"], timeout=1)
 
     error = raised.value
     assert (error.reason, error.retry_after_seconds) == ("QUEUE_FULL", 1.5)

@@ -16,6 +16,7 @@ from lmscore.client.errors import (
     InvalidArgumentError,
     LmscoreError,
     MessageTooLargeError,
+    QuotaExceededError,
     ServerError,
     error_class,
 )
@@ -71,6 +72,8 @@ def _class_of(code: StatusCode, message: str, info: ErrorInfo) -> type[LmscoreEr
     # gRPC's own size limit shares its code with an overloaded server, and has no reason.
     if code is StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in message:
         return MessageTooLargeError
+    if info.reason == "QUOTA_EXCEEDED":
+        return QuotaExceededError
     return error_class(code)
 
 

@@ -72,7 +72,7 @@ def read_material(files: TlsFiles) -> Material:
 def _check_certificates(path: Path, data: bytes) -> None:
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=data.decode("ascii", errors="replace"))
+        context.load_verify_locations(cadata=data.decode("ascii", errors="ignore"))
     except (ssl.SSLError, ValueError):
         raise UnusableFileError(path, "it holds no certificate in PEM") from None
 
