@@ -21,6 +21,9 @@ Open: TypeAlias = Callable[
     [AsyncIterator[ScoreStreamRequest]],
     "grpc.aio.StreamStreamCall[Any, ScoreStreamResponse]",
 ]
+_SENDING_FAILED = "Internal error from Core"  # gRPC's words
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 50, 0.01
+
 Errors: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
@@ -107,9 +110,31 @@ class AsyncScoreStream:
         try:
             with self._errors():
                 async with asyncio.timeout(self._seconds):
-                    return await self._call.read()
+                    try:
+                        return await self._call.read()
+                    except grpc.aio.AioRpcError as error:
+                        raise await self._ending(error) from error
         except TimeoutError as error:
             raise answer_overdue(self._seconds) from error
+
+    async def _ending(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """What the server ended the call with.
+
+        Where it did so while a request was being sent, gRPC first tells that this has failed, and
+        nothing else; the server's own status arrives a moment later.
+        """
+        for _ in range(_LOOKS):
+            if error.details() != _SENDING_FAILED:
+                break
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            call = self._call
+            error = grpc.aio.AioRpcError(
+                await call.code(),
+                await call.initial_metadata(),
+                await call.trailing_metadata(),
+                await call.details(),
+            )
+        return error
 
 
 async def _until_none(

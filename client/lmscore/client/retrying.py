@@ -16,7 +16,7 @@ from grpc import StatusCode
 from lmscore.client.errors import LmscoreError
 
 SHORTEST_SPREAD_SECONDS = 0.05
-_LONGEST_DOUBLING = 6
+_LONGEST_DOUBLING = 3
 
 
 class RetryBudget:

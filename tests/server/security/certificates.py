@@ -49,14 +49,14 @@ class Files:
 
 
 class Authority:
-    """Signs certificates, all for localhost."""
+    """Signs certificates, for localhost if no names are given."""
 
     def __init__(self) -> None:
         self._ca = trustme.CA()
         self.pem = self._ca.cert_pem.bytes()
 
-    def pair(self) -> Pair:
-        issued = self._ca.issue_cert("localhost", "127.0.0.1")
+    def pair(self, *names: str) -> Pair:
+        issued = self._ca.issue_cert(*(names or ("localhost", "127.0.0.1")))
         return Pair(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
 
     def credentials(self, client: Pair | None = None) -> grpc.ChannelCredentials:

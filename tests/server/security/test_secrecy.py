@@ -58,8 +58,8 @@ async def failing_score(log_format: Literal["console", "json"], *, show_texts: b
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             request = wire.ScoreRequest(texts=[PRIVATE]).SerializeToString()
+            call: Any = channel.unary_unary(f"/{service}/Score")
             with pytest.raises(grpc.RpcError) as failed:
-                call: Any = channel.unary_unary(f"/{service}/Score")
                 await call(request)
             assert failed.value.code() is grpc.StatusCode.INTERNAL
     finally:

@@ -53,8 +53,8 @@ _OPTIONS = (
     ),
     _file_option(
         "--api-key-file",
-        f"File of the API key; {API_KEY_VARIABLE} holds the key itself. No option does: other users "
-        "of a machine can see command lines.",
+        f"File of the API key; {API_KEY_VARIABLE} holds the key itself. No option does: other "
+        "users of a machine can see command lines.",
     ),
     click.option(
         "--priority",
