@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeAlias
 
 import grpc
 
 from lmscore.client import convert
-from lmscore.client.errors import OverloadedError
+from lmscore.client.errors import OverloadedError, ServerError
 from lmscore.client.results import Answer, TextScore
-from lmscore.client.retrying import Attempts, Retries
+from lmscore.client.retrying import SHORTEST_SPREAD_SECONDS, Attempts, Retries
 from lmscore.client.status import answer_overdue, stream_ended_early
 from lmscore.client.stream import DEFAULT_PAUSE_SECONDS
 from lmscore.v1.language_model_service_pb2 import ScoreStreamRequest, ScoreStreamResponse
@@ -22,7 +22,7 @@ Open: TypeAlias = Callable[
     "grpc.aio.StreamStreamCall[Any, ScoreStreamResponse]",
 ]
 _SENDING_FAILED = "Internal error from Core"  # gRPC's words
-_LOOKS, _SECONDS_BETWEEN_LOOKS = 50, 0.01
+_LONGEST_SILENCE_SECONDS = 0.5
 
 Errors: TypeAlias = Callable[[], AbstractContextManager[None]]
 
@@ -37,6 +37,7 @@ class AsyncScoreStream:
         self._errors = errors
         self._unanswered: dict[int, ScoreStreamRequest] = {}
         self._ended = False
+        self._careful = False  # to send one request and wait for what becomes of it
         self._open()
 
     def send(self, request: ScoreStreamRequest) -> None:
@@ -57,6 +58,14 @@ class AsyncScoreStream:
                 response = await self._read()
             except OverloadedError as error:
                 await self._wait(attempts, error, None)
+                self._reopen()
+                continue
+            except ServerError as error:
+                # A call that the server ends while a request is being sent ends for gRPC with
+                # this failure, and without the server's reason, which the next call may tell.
+                if str(error) != _SENDING_FAILED or not attempts.seconds_left:
+                    raise
+                await asyncio.sleep(SHORTEST_SPREAD_SECONDS)
                 self._reopen()
                 continue
             if not isinstance(response, ScoreStreamResponse):  # gRPC's EOF
@@ -85,10 +94,14 @@ class AsyncScoreStream:
             self._requests.put_nowait(request)
         if self._ended:
             self._requests.put_nowait(None)
-        self._call = self._open_call(_until_none(self._requests))
+        self._heard = asyncio.Event()
+        waited_for = self._heard if self._careful else None
+        self._call = self._open_call(_one_by_one(self._requests, waited_for))
+        self._call.add_done_callback(lambda _: self._heard.set())
 
     def _reopen(self) -> None:
         self.close()
+        self._careful = True
         self._open()
 
     def _send_again(self, request_id: int) -> None:
@@ -110,35 +123,20 @@ class AsyncScoreStream:
         try:
             with self._errors():
                 async with asyncio.timeout(self._seconds):
-                    try:
-                        return await self._call.read()
-                    except grpc.aio.AioRpcError as error:
-                        raise await self._ending(error) from error
+                    response: object = await self._call.read()
         except TimeoutError as error:
             raise answer_overdue(self._seconds) from error
-
-    async def _ending(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-        """What the server ended the call with.
-
-        Where it did so while a request was being sent, gRPC first tells that this has failed, and
-        nothing else; the server's own status arrives a moment later.
-        """
-        for _ in range(_LOOKS):
-            if error.details() != _SENDING_FAILED:
-                break
-            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-            call = self._call
-            error = grpc.aio.AioRpcError(
-                await call.code(),
-                await call.initial_metadata(),
-                await call.trailing_metadata(),
-                await call.details(),
-            )
-        return error
+        self._heard.set()
+        return response
 
 
-async def _until_none(
-    queue: asyncio.Queue[ScoreStreamRequest | None],
+async def _one_by_one(
+    queue: asyncio.Queue[ScoreStreamRequest | None], heard: asyncio.Event | None
 ) -> AsyncIterator[ScoreStreamRequest]:
+    """The requests; after the first one perhaps only when something was heard of it."""
     while (request := await queue.get()) is not None:
         yield request
+        if heard is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(heard.wait(), _LONGEST_SILENCE_SECONDS)
+            heard = None
