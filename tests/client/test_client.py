@@ -27,6 +27,7 @@ from lmscore.client import (
     NBestList,
     OverloadedError,
     PermissionDeniedError,
+    QuotaExceededError,
     RescoreWeights,
     ServerError,
     UnauthenticatedError,
@@ -276,6 +277,28 @@ def test_details_of_the_status_are_kept(server: FakeServer, client: Client) -> N
     assert (error.reason, error.retry_after_seconds) == ("QUEUE_FULL", 1.5)
     assert (error.incident, error.field) == ("f00", "texts[3]")
     assert error.violations[1] == FieldViolation("model.name", "empty")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "expected"),
+    [
+        (StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", QuotaExceededError),
+        (StatusCode.CANCELLED, "DRAIN_TIMEOUT", UnavailableError),
+    ],
+)
+def test_some_reasons_have_a_class_of_their_own(
+    server: FakeServer,
+    client: Client,
+    code: StatusCode,
+    reason: str,
+    expected: type[LmscoreError],
+) -> None:
+    details = [ErrorInfo(reason=reason, domain="lmscore")]
+    server.behaviour.failures.append(Failure(code, details=[*details]))
+    with pytest.raises(expected) as raised:
+        list(client.score_stream(["a"]))
+
+    assert (raised.value.code, raised.value.reason) == (code, reason)
 
 
 def test_details_that_are_none_are_passed_over(server: FakeServer, client: Client) -> None:
