@@ -144,6 +144,19 @@ def test_the_command_sends_the_key_of_a_file_and_the_priority(
     assert sent(server)["lmscore-priority"] == "bulk"
 
 
+def test_the_command_warns_of_a_key_that_others_could_read(
+    lmscore: Lmscore, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    address = "scoring.invalid:50051"
+    code, _, err = lmscore("models", "--address", address, "--api-key-file", file, "--timeout", 0.1)
+
+    assert code == 1
+    assert f"the API key goes to {address} unencrypted" in err
+    assert KEY not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

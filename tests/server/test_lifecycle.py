@@ -248,6 +248,8 @@ def test_an_address_without_a_host_means_every_interface(tmp_path: Path) -> None
 
     assert done.returncode == 1
     assert str(missing) in done.stderr.splitlines()[-1]  # and not the address
+    assert "tls_certificate" in done.stderr  # what a port that others can reach should have
+    assert "api_keys" in done.stderr
 
 
 def test_log_lines_are_json_if_asked_for(start_server: Start, tiny_arpa: Path) -> None:

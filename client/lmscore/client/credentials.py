@@ -72,9 +72,7 @@ def call_metadata(
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise ValueError("api_key: it has characters that no key has")  # and is not repeated here
     if key and not encrypted and not is_local(address):
-        warnings.warn(
-            f"the API key goes to {address} unencrypted: give tls=TlsSettings(...)", stacklevel=3
-        )
+        warnings.warn(f"the API key goes to {address} unencrypted: it needs TLS", stacklevel=3)
     metadata: list[tuple[str, str]] = []
     if key:
         metadata.append(("authorization", f"Bearer {key}"))

@@ -65,7 +65,8 @@ class WatchedFiles(Generic[Value]):
         try:
             self._value = self._read()
         except UnusableFileError as error:
-            log.error("changed files cannot be used; what they said before holds", problem=error)
+            problem = str(error)
+            log.error("changed files cannot be used; what they said before holds", problem=problem)
         else:
             log.info("changed files read", files=files)
 
