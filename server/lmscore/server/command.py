@@ -37,6 +37,7 @@ Examples:
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
+  lmscore-server --new-key asr-team >> keys.toml
 """
 
 
@@ -45,7 +46,7 @@ def _setting_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if field.default == () else f"  [default: {field.default}]"
+        shown = "" if field.default in {(), None} else f"  [default: {field.default}]"
         repeatable = field.default == ()
         help_text = f"{field.description}{shown}"
         options.append(click.Option([flag, name], help=help_text, multiple=repeatable))
@@ -53,8 +54,15 @@ def _setting_options() -> list[click.Parameter]:
 
 
 def _run(
-    config: Path | None, print_config: bool, dry_run: bool, **flags: str | tuple[str, ...] | None
+    config: Path | None,
+    print_config: bool,
+    dry_run: bool,
+    new_key: str | None,
+    **flags: str | tuple[str, ...] | None,
 ) -> None:
+    if new_key is not None:
+        _make_key(new_key)
+        return
     given = {
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in flags.items()
@@ -79,7 +87,7 @@ def _start(settings: Settings, *, dry_run: bool) -> None:
     from lmscore.server.lifecycle import StartError, serve
     from lmscore.server.logs import configure_logs
 
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, show_texts=settings.log_texts == "on")
     try:
         if dry_run:
             _dry_run(settings)
@@ -87,6 +95,18 @@ def _start(settings: Settings, *, dry_run: bool) -> None:
             asyncio.run(serve(settings))
     except (StartError, ModelError) as error:
         _fail(error, FAILURE)
+
+
+def _make_key(name: str) -> None:
+    from lmscore.server.security.keys import new_key as make_key
+
+    try:
+        key, lines = make_key(name)
+    except ValueError as error:
+        _fail(error, USAGE)
+    # Apart from the lines, so that these can go straight into a file without it.
+    click.echo(f"The key {name}, which is shown this once:\n{key}", err=True)
+    click.echo(lines, nl=False)
 
 
 def _dry_run(settings: Settings) -> None:
@@ -138,6 +158,11 @@ command = click.Command(
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help="Load the models, score one line with each, and exit"
+        ),
+        click.Option(
+            ["--new-key"],
+            metavar="NAME",
+            help="Make an API key, show it and what to add to the --api-keys file, and exit",
         ),
     ],
 )
