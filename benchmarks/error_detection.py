@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from lmscore.models.error_detection.alternatives import AlternativeSettings, find_alternatives
+from lmscore.models.error_detection.alternatives import find_alternatives
 from lmscore.models.error_detection.calibration import calibrate
 from lmscore.models.error_detection.detection import (
     Criterion,
@@ -170,11 +170,10 @@ def figures(
 def gains(model: LanguageModel[Any], sentences: Sequence[Sentence]) -> list[NDArray[np.float64]]:
     """What the text gains in nats from the best other word in the place of each word."""
     found = []
-    settings = AlternativeSettings(1, threshold=np.inf)  # no deletions
     for sentence in sentences:
         batch = ScoreBatch(Texts.from_strings([sentence.text]))
         spans = [ErrorSpan(0, (word,)) for word in places_of(sentence)]
-        best = find_alternatives(model, batch, model.score(batch).log_probs, spans, settings)
+        best = find_alternatives(model, batch, model.score(batch).log_probs, spans, 1)
         found.append(np.array([each[0].gain if each else 0.0 for each in best]))
     return found
 
@@ -225,7 +224,8 @@ def precision_and_recall(
 def marked(values: Values, places: Sequence[int]) -> NDArray[np.int64]:
     """Where the wrong words are among all."""
     begins = np.cumsum([0, *(len(each) for each in values[:-1])])
-    return begins + np.array(places)
+    found: NDArray[np.int64] = begins + np.array(places)
+    return found
 
 
 if __name__ == "__main__":

@@ -217,6 +217,7 @@ class Model(_message.Message):
     SCORING_CONTRACT_FIELD_NUMBER: _builtins.int
     NGRAM_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    DETECTION_THRESHOLDS_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
     """What kind it is."""
     state: Global___ModelState.ValueType
@@ -247,6 +248,10 @@ class Model(_message.Message):
     def network(self) -> Global___NetworkDescription:
         """Set for networks."""
 
+    @_builtins.property
+    def detection_thresholds(self) -> Global___DetectionThresholds:
+        """Set for models that were calibrated for DetectErrors."""
+
     def __init__(
         self,
         *,
@@ -260,14 +265,45 @@ class Model(_message.Message):
         scoring_contract: Global___ScoringContract | None = ...,
         ngram: Global___NgramDescription | None = ...,
         network: Global___NetworkDescription | None = ...,
+        detection_thresholds: Global___DetectionThresholds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["detection_thresholds", b"detection_thresholds", "identity", b"identity", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detection_thresholds", b"detection_thresholds", "identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class DetectionThresholds(_message.Message):
+    """Thresholds that few words of ordinary text exceed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTILE_FIELD_NUMBER: _builtins.int
+    SURPRISAL_FIELD_NUMBER: _builtins.int
+    MISFIT_FIELD_NUMBER: _builtins.int
+    quantile: _builtins.float
+    """Share of the words of ordinary text that do not exceed them, above 0 and below 1."""
+    surprisal: _builtins.float
+    """The threshold of DETECTION_CRITERION_SURPRISAL, in nats."""
+    misfit: _builtins.float
+    """The threshold of DETECTION_CRITERION_MISFIT, in nats."""
+    def __init__(
+        self,
+        *,
+        quantile: _builtins.float = ...,
+        surprisal: _builtins.float = ...,
+        misfit: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["misfit", b"misfit", "quantile", b"quantile", "surprisal", b"surprisal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetectionThresholds: _TypeAlias = DetectionThresholds  # noqa: Y015
 
 @_typing.final
 class NgramDescription(_message.Message):

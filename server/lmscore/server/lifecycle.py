@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from lmscore.models.decoding.batch import warm_up
+from lmscore.models.error_detection.calibration import read_calibration
 from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
@@ -83,7 +84,9 @@ def load(source: ModelSource, placement: Placement, version: int = 1) -> ServedM
     model = load_model(source.path, placement=placement)
     with suppress(CapabilityError):  # a model that can only score has nothing to compile for
         warm_up(model)
-    served = ServedModel(source.name, version, fingerprint(source.path), model)
+    identity = fingerprint(source.path)
+    calibration = read_calibration(source.path, identity)
+    served = ServedModel(source.name, version, identity, model, calibration)
     structure = model.description.structure
     if isinstance(structure, NetworkDescription):
         place = {"device": structure.device, "dtype": structure.dtype}

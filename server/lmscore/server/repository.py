@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lmscore.models.error_detection.calibration import Calibration
 from lmscore.models.language_model import LanguageModel
 from lmscore.server.errors import ModelLoadingError, UnknownModelError
 
@@ -17,6 +18,7 @@ class ServedModel:
     version: int  # from 1
     fingerprint: str  # SHA-256 of its files, hexadecimal
     model: LanguageModel[Any]
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)

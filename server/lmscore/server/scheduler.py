@@ -11,6 +11,7 @@ from threading import Event
 from typing import Any, TypeVar
 
 from lmscore.models.distribution import Distributions, EventDetails, event_details, predict
+from lmscore.models.error_detection.checking import CheckedTexts, CheckSettings, check_texts
 from lmscore.models.errors import CapabilityError, ModelFormatError
 from lmscore.models.interruption import interruptible
 from lmscore.models.language_model import (
@@ -77,6 +78,14 @@ class Scheduler:
         """What may follow each prompt; raises as details does."""
         work = partial(predict, model, prompts, k, bos=bos)
         return await self._submit(model, int(prompts.offsets[-1]), work)
+
+    async def check(
+        self, model: LanguageModel[Any], batch: ScoreBatch, settings: CheckSettings
+    ) -> CheckedTexts:
+        """Look for errors in texts; raises as details does."""
+        return await self._submit(
+            model, size_of(batch), partial(check_texts, model, batch, settings)
+        )
 
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; OverloadedError if too much is waiting already."""

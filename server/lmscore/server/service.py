@@ -11,6 +11,7 @@ import grpc
 from lmscore.models.decoding.text_batch import Token
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.server.convert import (
+    detect,
     generate,
     models,
     predict,
@@ -95,6 +96,18 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         scores = await self._scores(served.model, [part.batch for part in work.parts])
         charge(sum(int(part.token_counts.sum()) for part in scores))
         return await self._scheduler.run(rescore.rescore_response, served, request, work, scores)
+
+    async def DetectErrors(
+        self, request: wire.DetectErrorsRequest, context: Context
+    ) -> wire.DetectErrorsResponse:
+        """Find words that do not fit, and what would fit better."""
+        served = self._repository.find(*selector(request.model))
+        work = await self._scheduler.run(detect.detect_work, request, self._limits, served)
+        checked = await self._scheduler.check(served.model, work.batch, work.settings)
+        charge(int(checked.token_counts.sum()))
+        return await self._scheduler.run(
+            detect.detect_response, served, work, checked, self._limits
+        )
 
     async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
         """Tell what may follow each prompt."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lmscore.models.error_detection.candidates import SEPARATORS, joined, likely_words, pieces
 from lmscore.models.error_detection.detection import ErrorSpan
+from lmscore.models.error_detection.misfit import words_alone
 from lmscore.models.error_detection.spelling import Neighbours, neighbours
 from lmscore.models.interruption import check_wanted
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
@@ -33,17 +34,8 @@ class Alternative:
     """What may stand in the place of a span."""
 
     text: str
-    gain: float  # nats that the whole text gains; a deletion's less the threshold
+    gain: float  # nats that the whole text gains; a deletion's less what the word alone costs
     source: Source
-
-
-@dataclass(frozen=True, slots=True)
-class AlternativeSettings:
-    """How alternatives are looked for."""
-
-    count: int  # at most so many are told of each span
-    threshold: float  # nats; what a word costs as such, which a text without it does not pay
-    spelling: bool = False  # whether to try words that are spelled alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +54,20 @@ def find_alternatives(
     batch: ScoreBatch,
     log_probs: NDArray[np.float64],
     spans: Sequence[ErrorSpan],
-    settings: AlternativeSettings,
+    count: int,
+    *,
+    spelling: bool = False,
 ) -> list[list[Alternative]]:
-    """Alternatives of each span, by what the log-probability of the whole text gains.
+    """Up to so many alternatives of each span, by what the whole text's log-probability gains.
 
     Only what gains is told, except in the place of a word that is out of vocabulary: how likely
     that very word is, the model cannot say. In a span of several words one is changed, or the best
     change of one and another's. log_probs are those of the batch's texts. Raises CapabilityError
     for a model that can only score or has no names for its tokens, or, with spelling, no words.
     """
-    texts = _texts(batch)
-    data = pieces(texts)
-    candidates = _candidates(model, batch, data, spans, settings)
-    search = _Search(model, batch, data, log_probs, spans, settings)
+    data = pieces(_texts(batch))
+    candidates = _candidates(model, batch, data, spans, spelling=spelling)
+    search = _Search(model, batch, data, log_probs, spans, _costs(model, data, spans))
     first = search.gains([(i, (edit,)) for i, edits in enumerate(candidates) for edit in edits])
     found: list[dict[tuple[_Edit, ...], float]] = [{} for _ in spans]
     for i, edits, gain in first:
@@ -82,7 +75,7 @@ def find_alternatives(
     for i, edits, gain in search.gains(list(_second_round(spans, found))):
         found[i][edits] = gain
     return [
-        _ranked(span, data[span.text], gains, settings.count)
+        _ranked(span, data[span.text], gains, count)
         for span, gains in zip(spans, found, strict=True)
     ]
 
@@ -97,14 +90,15 @@ def _candidates(
     batch: ScoreBatch,
     data: list[bytes],
     spans: Sequence[ErrorSpan],
-    settings: AlternativeSettings,
+    *,
+    spelling: bool,
 ) -> list[list[_Edit]]:
     """What may be done to the words of each span."""
     places = [(span.text, word.begin) for span in spans for word in span.words]
     prefixes = joined([data[text][:begin] for text, begin in places])
     contexts = _contexts(batch, [text for text, _ in places])
     likely = iter(likely_words(model, ScoreBatch(prefixes, contexts, batch.bos), LIKELY_WORDS))
-    nearby = neighbours(model) if settings.spelling else None
+    nearby = neighbours(model) if spelling else None
     return [
         [
             edit
@@ -143,6 +137,15 @@ def _deletion(text: bytes, span: ErrorSpan, place: int) -> _Edit:
     return _Edit(place, preceding, end, b"", "deletion")
 
 
+def _costs(
+    model: LanguageModel[Any], data: list[bytes], spans: Sequence[ErrorSpan]
+) -> list[list[float]]:
+    """What each word of each span costs by itself, which a text without it does not pay."""
+    words = [data[span.text][word.begin : word.end] for span in spans for word in span.words]
+    alone = iter(words_alone(model, words).tolist())
+    return [[0.0 - next(alone) for _ in span.words] for span in spans]
+
+
 def _second_round(
     spans: Sequence[ErrorSpan], found: list[dict[tuple[_Edit, ...], float]]
 ) -> Iterator[tuple[int, tuple[_Edit, ...]]]:
@@ -170,7 +173,7 @@ class _Search:
     data: list[bytes]
     log_probs: NDArray[np.float64]
     spans: Sequence[ErrorSpan]
-    settings: AlternativeSettings
+    costs: list[list[float]]  # of each word of each span: its surprisal without context, in nats
 
     def gains(
         self, changes: Sequence[tuple[int, tuple[_Edit, ...]]]
@@ -187,8 +190,8 @@ class _Search:
             )
             scores = self.model.score(batch).log_probs
             for (i, edits), score, text in zip(part, scores.tolist(), texts, strict=True):
-                deleted = sum(edit.source == "deletion" for edit in edits)
-                cost = deleted * self.settings.threshold if deleted else 0.0
+                deleted = [edit.word for edit in edits if edit.source == "deletion"]
+                cost = sum(self.costs[i][word] for word in deleted)
                 gain = score - float(self.log_probs[text]) - cost
                 if not math.isnan(gain):  # impossible before and after
                     yield i, edits, gain
@@ -223,8 +226,7 @@ def _ranked(
         if gains[edits] <= 0 and (not span.oov or any(e.source == "deletion" for e in edits)):
             continue
         becomes = _becomes(span, text, edits)
-        source = edits[0].source if len({edit.source for edit in edits}) == 1 else "vocabulary"
-        best.setdefault(becomes, Alternative(becomes, gains[edits], source))
+        best.setdefault(becomes, Alternative(becomes, gains[edits], edits[0].source))
     return list(best.values())[:count]
 
 

@@ -56,9 +56,16 @@ def word_misfits(
     return misfits
 
 
-def rescored_bytes(text: bytes) -> int:
-    """An upper bound of what is scored of a text to find misfits, in bytes."""
-    return (len(text) // 2 + 1) * (len(text) + len(_UNKNOWN))
+def rescored_bytes(texts: Texts) -> NDArray[np.int64]:
+    """An upper bound of what is scored of each text to find its misfits, in bytes: (texts,)."""
+    return texts.word_counts() * (np.diff(texts.offsets) + len(_UNKNOWN))
+
+
+def words_alone(model: LanguageModel[Any], words: list[bytes]) -> NDArray[np.float64]:
+    """Log-probabilities of words without any context, in nats: (words,)."""
+    distinct = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    alone = model.score(ScoreBatch(joined(list(distinct)), bos=False, eos=False)).log_probs
+    return alone[[distinct[word] for word in words]]
 
 
 def _lift(
@@ -67,10 +74,8 @@ def _lift(
     """Surprisal of each word less that of the word alone."""
     lift = 0.0 - words.log_probs
     written = [data[text][begin:end] for text, _, begin, end in _rows(words)]
-    distinct = {word: i for i, word in enumerate(dict.fromkeys(written))}
-    alone = model.score(ScoreBatch(joined(list(distinct)), bos=False, eos=False)).log_probs
-    known = np.isfinite(alone)  # a word that is impossible anywhere is no less so here
-    lift += np.where(known, alone, 0.0)[[distinct[word] for word in written]]
+    alone = words_alone(model, written)
+    lift += np.where(np.isfinite(alone), alone, 0.0)  # what is impossible anywhere is so here
     if eos:
         lift[words.offsets[1:] - 1] = 0.0
     return lift

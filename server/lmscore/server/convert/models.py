@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmscore.models.error_detection.calibration import Calibration
 from lmscore.models.language_model import NetworkDescription, NgramDescription
 from lmscore.models.vocabulary import BOS, EOS, UNK
 from lmscore.server.convert.items import identity, special_name
@@ -47,7 +48,18 @@ def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
             has_unknown=description.has_unknown,
             unknown_log_prob=description.unknown_log_prob,
         ),
+        detection_thresholds=_thresholds(entry.calibration),
         **_structure(description.structure),
+    )
+
+
+def _thresholds(calibration: Calibration | None) -> model_service_pb2.DetectionThresholds | None:
+    if calibration is None:
+        return None
+    return model_service_pb2.DetectionThresholds(
+        quantile=calibration.quantile,
+        surprisal=calibration.threshold("surprisal"),
+        misfit=calibration.threshold("misfit"),
     )
 
 
