@@ -11,8 +11,6 @@ import click
 
 from lmscore.models.errors import ModelError
 from lmscore.models.language_model import ModelDescription, NetworkDescription, ScoreBatch, Texts
-from lmscore.models.loading import GOLDEN_SENTENCE
-from lmscore.server.lifecycle import StartError, load, placement_of, serve
 from lmscore.server.logs import configure_logs
 from lmscore.server.settings import (
     ENVIRONMENT_PREFIX,
@@ -21,6 +19,7 @@ from lmscore.server.settings import (
     format_settings,
     load_settings,
 )
+from lmscore.server.stages import StartError
 
 FAILURE, USAGE = 1, 2  # exit codes
 
@@ -34,6 +33,7 @@ Examples:
   lmscore-server --model news=news.arpa.gz
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
+  lmscore-server --model news=news.ngram --processes 4 --metrics 127.0.0.1:9464
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
 """
@@ -73,12 +73,27 @@ def _run(
         if dry_run:
             _dry_run(settings)
         else:
-            asyncio.run(serve(settings))
+            _serve(settings)
     except (StartError, ModelError) as error:
         _fail(error, FAILURE)
 
 
+def _serve(settings: Settings) -> None:
+    # A supervisor does without what its workers need to compute.
+    if settings.processes > 1:
+        from lmscore.server.supervisor import supervise
+
+        asyncio.run(supervise(settings))
+    else:
+        from lmscore.server.single import serve_alone
+
+        asyncio.run(serve_alone(settings))
+
+
 def _dry_run(settings: Settings) -> None:
+    from lmscore.models.loading import GOLDEN_SENTENCE
+    from lmscore.server.lifecycle import load, placement_of
+
     placement = placement_of(settings)
     for source in settings.model:
         model = load(source, placement).model

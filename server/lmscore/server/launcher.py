@@ -10,9 +10,10 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from lmscore.server.command import command
+
+        command()
     except ModuleNotFoundError as error:
         sys.exit(f"lmscore-server needs {error.name}: pip install 'lmscore[server]'")
-    command()
 
 
 if __name__ == "__main__":

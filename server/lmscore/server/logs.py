@@ -9,8 +9,8 @@ from typing import Literal, TextIO
 import structlog
 
 
-def configure_logs(log_format: Literal["console", "json"]) -> None:
-    """Set the form of the lines, and let warnings be lines too."""
+def configure_logs(log_format: Literal["console", "json"], **fields: object) -> None:
+    """Set the form of the lines, and what all of them say; let warnings be lines too."""
     # Tracebacks without the values of variables, some of which are texts.
     console = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -19,8 +19,15 @@ def configure_logs(log_format: Literal["console", "json"]) -> None:
         "console": [console],
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
     }
+
+    def add_fields(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**event, **fields}
+
     structlog.configure(
         [
+            add_fields,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers[log_format],

@@ -107,6 +107,16 @@ class Settings(BaseModel):
                 raise ValueError(f"{name}: {str(value).lower()} is not a value of this setting")
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _divide_threads(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Unless threads are given, the processes have the cores together."""
+        processes = str(values.get("processes", 1))
+        if "threads" in values or not (processes.isascii() and processes.isdigit()):
+            return values
+        cores = os.cpu_count() or 1
+        return {**values, "threads": max(1, cores // max(1, int(processes)))}
+
     model: Annotated[
         tuple[ModelSource, ...],
         BeforeValidator(_parse_models),
@@ -126,6 +136,21 @@ class Settings(BaseModel):
             description="Threads that score with n-grams, and CPU threads that one network uses",
         ),
     ] = os.cpu_count() or 1
+    processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Processes that serve together on one port; threads and limits are of each",
+        ),
+    ] = 1
+    metrics: Annotated[
+        str,
+        BeforeValidator(lambda value: value and _check_address(value)),
+        Field(
+            description="Address for Prometheus to read metrics at, as HOST:PORT; empty for none"
+        ),
+    ] = ""
     device: Annotated[
         str,
         BeforeValidator(_check_device),
@@ -200,6 +225,17 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["console", "json"], Field(description="How log lines look: console or json")
     ] = "console"
+
+
+def settings_to_json(settings: Settings) -> str:
+    """The settings as another process of the same server reads them."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return json.dumps(values, default=str)
+
+
+def settings_from_json(text: str) -> Settings:
+    """What settings_to_json was given."""
+    return Settings(**json.loads(text))
 
 
 def load_settings(
