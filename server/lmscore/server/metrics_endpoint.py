@@ -19,7 +19,7 @@ from lmscore.server.stages import StartError
 READ_SECONDS = 10.0
 """How long a connection may be silent before it is closed."""
 
-_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
+_POLL_SECONDS = 0.1  # how soon it notices that it is to close
 _PAGE = b"lmscore: /metrics has metrics for Prometheus, /healthz says whether calls are answered\n"
 
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -32,7 +32,9 @@ class MetricsEndpoint:
 
     def __init__(self, server: WSGIServer) -> None:
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -85,7 +87,7 @@ def _application(
 ) -> Application:
     def health(_: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         serving = is_serving()
-        start("200 OK" if serving else "503 Service Unavailable", _PLAIN)
+        start("200 OK" if serving else "503 Service Unavailable", _plain())
         return [b"serving\n" if serving else b"not serving\n"]
 
     def metrics(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -93,7 +95,7 @@ def _application(
         return answer
 
     def page(_: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        start("200 OK", _PLAIN)
+        start("200 OK", _plain())
         return [_PAGE]
 
     pages: dict[str, Application] = {"/": page, "/healthz": health, "/metrics": metrics}
@@ -101,16 +103,20 @@ def _application(
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         handler = pages.get(environ["PATH_INFO"])
         if handler is None:
-            start("404 Not Found", _PLAIN)
+            start("404 Not Found", _plain())
             return [_PAGE]
         try:
             return handler(environ, start)
         except Exception:
             log.exception("metrics cannot be read")
-            start("500 Internal Server Error", _PLAIN)
+            start("500 Internal Server Error", _plain())
             return [b"metrics cannot be read; the server's log says why\n"]
 
     return answer
+
+
+def _plain() -> list[tuple[str, str]]:
+    return [("Content-Type", "text/plain; charset=utf-8")]  # which wsgiref adds to
 
 
 class _Handler(WSGIRequestHandler):
