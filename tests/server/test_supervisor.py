@@ -221,7 +221,7 @@ while True:
     )
     await server.wait_for("ready")
     await server.signal()
-    await until(lambda: len(os.listdir(tmp_path)) == 2)
+    await until(lambda: len([*tmp_path.iterdir()]) == 2)
     assert not server.task.done()
     await server.signal(signal.SIGINT)
     await asyncio.wait_for(server.task, 30)

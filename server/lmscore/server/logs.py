@@ -32,7 +32,8 @@ def configure_logs(log_format: Literal["console", "json"], **fields: object) -> 
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers[log_format],
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line is one write: several processes may write at once.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     warnings.showwarning = _log_warning
 

@@ -57,12 +57,12 @@ class SupervisorLine:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._received = connection.makefile("r", encoding="utf-8")
         self.lost = False
 
     def receive_orders(self) -> Orders:
         """Wait for what to do."""
-        return Orders.from_line(self._received.readline())
+        with self._connection.makefile("r", encoding="utf-8") as received:
+            return Orders.from_line(received.readline())
 
     def tell(self, stage: Stage) -> None:
         """Say how far this worker has come."""
@@ -78,7 +78,9 @@ class SupervisorLine:
         threading.Thread(target=self._wait_for_end, name="supervisor", daemon=True).start()
 
     def _wait_for_end(self) -> None:
-        self._received.read()
+        with suppress(ConnectionError):
+            while self._connection.recv(4096):
+                pass  # nothing else is ever sent
         self.lost = True
         # At once: a new supervisor could not have the port while this one drains.
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -70,7 +70,9 @@ class WorkerProcess:
             async for line in self._line:
                 message = json.loads(line)
                 self.problem = message.get("problem", self.problem)
-                self.stage = Stage(message.get("stage", self.stage))
+                if "stage" not in message:
+                    continue
+                self.stage = Stage(message["stage"])
                 if self.serving:
                     self._serving_since = time.monotonic()
                     on_serving()
