@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,9 +16,13 @@ import grpc
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
+from lmscore.server.lifecycle import build, serve
+from lmscore.server.ports import Sharing, reserved
+from lmscore.server.stages import Stage
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
-from tests.server.harness import ServerProcess, run_server_command
+from tests.server.harness import ServerProcess, run_server_command, settings_for
 from tests.server.test_lifecycle import OpenStream, score_request
 
 Start = Callable[..., ServerProcess]
@@ -119,6 +124,8 @@ def test_a_killed_worker_comes_back_and_the_others_never_notice(
 
         assert (ended["pid"], ended["reason"]) == (killed, "SIGKILL")
         assert back["worker"] == ended["worker"]
+        restarted = back["pid"]
+        assert restarted not in pids
         assert (calls.failures, scrapes.failures) == ([], [])
         assert min(calls.times, scrapes.times) > 5
         figures = read_metrics(metrics)
@@ -126,11 +133,6 @@ def test_a_killed_worker_comes_back_and_the_others_never_notice(
         assert figures[f"lmscore_worker_restarts_total{ended['worker']}"] == 1
         assert figures[f"lmscore_worker_restarts_total{1 - ended['worker']}"] == 0
         assert figures["process_resident_memory_bytes0"] > 2**20
-        [restarted] = [
-            event["pid"]
-            for event in server.events
-            if event["event"] == "worker started" and event["pid"] not in pids
-        ]
         connect_to_each(stack, server.address, [restarted, kept])
 
         stream = OpenStream(channels[kept])
@@ -181,3 +183,40 @@ def test_a_port_in_use_is_one_line_however_many_processes(option: int, tiny_arpa
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line == f"lmscore-server: cannot listen on {address}: Address already in use"
+
+
+async def test_a_worker_that_comes_back_takes_no_connection_before_it_has_loaded(
+    tiny_arpa: Path,
+) -> None:
+    with reserved("127.0.0.1:0") as port:
+        settings = settings_for(tiny_arpa, listen=f"127.0.0.1:{port}")
+        server = await build(settings, Sharing.WHEN_LOADED)
+        await server.load_models()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        await server.open()
+        try:
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                answer = await LanguageModelServiceStub(channel).Score(score_request())
+        finally:
+            await server.stop()
+
+    assert answer.scores
+
+
+async def test_a_signal_ends_a_worker_that_has_not_come_back_yet(tmp_path: Path) -> None:
+    endless = tmp_path / "endless.arpa"
+    os.mkfifo(endless)  # whoever reads it waits
+    stages: list[Stage] = []
+    with capture_logs() as events:
+        serving = asyncio.create_task(
+            serve(settings_for(endless), Sharing.WHEN_LOADED, stages.append)
+        )
+        async with asyncio.timeout(30):
+            while "loading model" not in [event["event"] for event in events]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 30)
+
+    assert stages == [Stage.DRAINING]
+    os.close(os.open(endless, os.O_WRONLY | os.O_NONBLOCK))  # lets the reader go

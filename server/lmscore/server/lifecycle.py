@@ -276,8 +276,9 @@ async def serve(
             if sharing is Sharing.WHEN_LOADED:
                 await server.open()
             tell(Stage.SERVING)
-            event = "ready" if sharing is Sharing.NONE else "worker ready"
-            log.info(event, address=server.address, models=[m.name for m in settings.model])
+            if sharing is Sharing.NONE:  # otherwise it is for the supervisor to say
+                models = [source.name for source in settings.model]
+                log.info("ready", address=server.address, models=models)
             await stopping.first.wait()
         tell(Stage.DRAINING)
         await unless(stopping.second, server.drain())

@@ -19,6 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+import structlog
+
 from lmscore.models.errors import ModelError
 from lmscore.server.logs import configure_logs
 from lmscore.server.ports import Sharing
@@ -30,6 +32,8 @@ LAST_SECONDS = 10.0
 """How long a worker without a supervisor may take to end by itself."""
 
 FAILURE = 1  # exit code
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,12 @@ def main() -> None:
 def _serve(orders: Orders, line: SupervisorLine) -> None:
     from lmscore.server.lifecycle import serve  # which the supervisor does without
 
-    asyncio.run(serve(orders.settings, orders.sharing, line.tell))
+    def tell(stage: Stage) -> None:
+        if stage is Stage.SERVING:
+            log.info("worker ready", pid=os.getpid())
+        line.tell(stage)
+
+    asyncio.run(serve(orders.settings, orders.sharing, tell))
 
 
 if __name__ == "__main__":
