@@ -6,6 +6,7 @@ What real ones do is in test_processes.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -188,10 +189,16 @@ signal.pause()
     assert not any(map(psutil.pid_exists, server.pids()))
 
 
-async def test_a_worker_that_ends_without_a_word_at_first_ends_the_server(run: Supervise) -> None:
-    server = run("sys.exit(3)")
+async def test_workers_that_end_without_a_word_at_first_end_the_server_with_one_error(
+    run: Supervise, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = run("sys.exit(3)", processes=4)
     with pytest.raises(StartError, match="before it could serve: exit code 3"):
         await asyncio.wait_for(server.task, 30)
+    del server
+    gc.collect()
+
+    assert not caplog.records  # asyncio says there what nobody has looked at
 
 
 async def test_an_interpreter_that_cannot_run_is_one_clear_line(

@@ -44,7 +44,7 @@ def _setting_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if field.default == () else f"  [default: {field.default}]"
+        shown = "" if field.default in ((), "") else f"  [default: {field.default}]"
         repeatable = field.default == ()
         help_text = f"{field.description}{shown}"
         options.append(click.Option([flag, name], help=help_text, multiple=repeatable))

@@ -133,7 +133,8 @@ class Settings(BaseModel):
         Field(
             ge=1,
             le=1024,
-            description="Threads that score with n-grams, and CPU threads that one network uses",
+            description="Threads that score with n-grams, and CPU threads that one network uses; "
+            "by default, the processes have the cores together",
         ),
     ] = os.cpu_count() or 1
     processes: Annotated[

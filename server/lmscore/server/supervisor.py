@@ -78,8 +78,9 @@ class Supervisor:
         failed = asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
         await unless(signals.first, failed)
         await self._stop(keepers, signals)
-        for keeper in keepers:
-            keeper.result()  # raises what it raised
+        failures = [keeper.exception() for keeper in keepers]  # several may fail at once
+        for failure in filter(None, failures):
+            raise failure
         log.info("stopped")
 
     async def _keep(self, index: int) -> None:

@@ -50,8 +50,11 @@ class WorkerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""
+        if self._process.returncode is not None:
+            return
+        # send_signal of the process would also ask how it ended, and then asyncio could not.
         with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            os.kill(self.pid, number)
 
     async def ended(self, on_serving: Callable[[], None]) -> str:
         """Listen to it until it has ended; the name of the signal that ended it, or its exit code.
