@@ -19,6 +19,7 @@ from lmscore.server.settings import (
     format_settings,
     load_settings,
 )
+from lmscore.server.stages import StartError
 
 if TYPE_CHECKING:
     from lmscore.models.language_model import ModelDescription
@@ -35,6 +36,7 @@ Examples:
   lmscore-server --model news=news.arpa.gz
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
+  lmscore-server --model news=news.ngram --processes 4 --metrics 127.0.0.1:9464
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
   lmscore-server --new-key asr-team >> keys.toml
@@ -46,7 +48,7 @@ def _setting_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if field.default in {(), None} else f"  [default: {field.default}]"
+        shown = "" if field.default in {(), "", None} else f"  [default: {field.default}]"
         repeatable = field.default == ()
         help_text = f"{field.description}{shown}"
         options.append(click.Option([flag, name], help=help_text, multiple=repeatable))
@@ -81,10 +83,7 @@ def _run(
 
 
 def _start(settings: Settings, *, dry_run: bool) -> None:
-    import asyncio
-
     from lmscore.models.errors import ModelError
-    from lmscore.server.lifecycle import StartError, serve
     from lmscore.server.logs import configure_logs
 
     configure_logs(settings.log_format, show_texts=settings.log_texts == "on")
@@ -92,7 +91,7 @@ def _start(settings: Settings, *, dry_run: bool) -> None:
         if dry_run:
             _dry_run(settings)
         else:
-            asyncio.run(serve(settings))
+            _serve(settings)
     except (StartError, ModelError) as error:
         _fail(error, FAILURE)
 
@@ -107,6 +106,26 @@ def _make_key(name: str) -> None:
     # Apart from the lines, so that these can go straight into a file without it.
     click.echo(f"The key {name}, which is shown this once:\n{key}", err=True)
     click.echo(lines, nl=False)
+
+
+def _serve(settings: Settings) -> None:
+    import asyncio
+
+    import structlog
+
+    from lmscore.server.security.exposure import exposures
+
+    for exposure in exposures(settings):
+        structlog.get_logger().warning("exposed", listen=settings.listen, problem=exposure)
+    # A supervisor does without what its workers need to compute.
+    if settings.processes > 1:
+        from lmscore.server.supervisor import supervise
+
+        asyncio.run(supervise(settings))
+    else:
+        from lmscore.server.single import serve_alone
+
+        asyncio.run(serve_alone(settings))
 
 
 def _dry_run(settings: Settings) -> None:

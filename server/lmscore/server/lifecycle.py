@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -28,12 +26,15 @@ from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
+from lmscore.server.ports import Sharing, cannot_listen, check_free
 from lmscore.server.repository import ModelRepository, ServedModel
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.security.files import UnusableFileError
-from lmscore.server.security.guarding import access_of, credentials_of, exposures
+from lmscore.server.security.guarding import access_of, credentials_of
 from lmscore.server.service import LanguageModelService, ModelService
 from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.stages import Stage, StartError
+from lmscore.server.stopping import on_signals, unless
 from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import (
     language_model_service_pb2,
@@ -53,10 +54,6 @@ ENDING_SECONDS = 5.0
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 def placement_of(settings: Settings) -> Placement:
@@ -114,11 +111,21 @@ class Server:
     generator: Generator
     calls: CallInterceptor
     health: health.aio.HealthServicer
+    credentials: grpc.ServerCredentials | None  # of TLS, if there is some
 
     @property
     def address(self) -> str:
         """Host and the port that was really taken."""
         return f"{self.settings.listen.rpartition(':')[0]}:{self.port}"
+
+    async def open(self) -> None:
+        """Take calls from now on. Raises StartError if the port cannot be had any more."""
+        if not self.port:
+            self.port = _listen(
+                self.grpc_server, self.settings.listen, self.credentials, Sharing.WHEN_LOADED
+            )
+        await self.grpc_server.start()
+        log.info("listening", address=self.address, tls=self.credentials is not None)
 
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
@@ -127,7 +134,6 @@ class Server:
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        log.info("ready", address=self.address, models=[m.name for m in self.settings.model])
 
     async def drain(self) -> None:
         """Say NOT_SERVING, refuse new calls, and wait for those that run, up to the timeout."""
@@ -148,11 +154,14 @@ class Server:
         log.info("stopped")
 
 
-async def build(settings: Settings) -> Server:
-    """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
+async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
+    """A server that has its port and knows its models' names, but has loaded none.
+
+    Raises StartError. With Sharing.WHEN_LOADED, it takes the port only when it opens.
+    """
     placement = placement_of(settings)
     try:
-        credentials, access = credentials_of(settings), access_of(settings)
+        credentials, access = credentials_of(settings), access_of(settings, settings.processes)
     except UnusableFileError as error:
         raise StartError(str(error)) from None
     calls = CallInterceptor(access)
@@ -161,8 +170,9 @@ async def build(settings: Settings) -> Server:
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Two servers on one port would each get some of the calls; an error is better.
-            ("grpc.so_reuseport", 0),
+            # Two servers on one port would each get some of the calls; an error is better,
+            # unless they are the processes of one.
+            ("grpc.so_reuseport", int(sharing is not Sharing.NONE)),
             # Clients keep idle connections alive with pings; gRPC would take them for an attack.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -197,7 +207,8 @@ async def build(settings: Settings) -> Server:
         repository.announce(source.name)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    port = _listen(grpc_server, settings.listen, credentials)
+    late = sharing is Sharing.WHEN_LOADED
+    port = 0 if late else _listen(grpc_server, settings.listen, credentials, sharing)
     return Server(
         settings,
         placement,
@@ -208,6 +219,7 @@ async def build(settings: Settings) -> Server:
         generator,
         calls,
         health_servicer,
+        credentials,
     )
 
 
@@ -247,72 +259,46 @@ async def _on_daemon_thread(work: Callable[[], Result]) -> Result:
 
 
 def _listen(
-    grpc_server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+    grpc_server: grpc.aio.Server,
+    address: str,
+    credentials: grpc.ServerCredentials | None,
+    sharing: Sharing,
 ) -> int:
-    host, _, port = address.rpartition(":")
-    address = address if host else f"[::]{address}"
+    address = f"[::]{address}" if address.startswith(":") else address
+    if sharing is Sharing.NONE:
+        check_free(address)
     try:
-        # gRPC says only that it failed; the system says why.
-        [(family, kind, _, _, place), *_] = socket.getaddrinfo(
-            host.strip("[]") or "::", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
         if credentials is not None:
             return grpc_server.add_secure_port(address, credentials)
         return grpc_server.add_insecure_port(address)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StartError(f"cannot listen on {address}: {reason}") from None
+    except RuntimeError as error:
+        raise cannot_listen(address, error) from None
 
 
-async def serve(settings: Settings) -> None:
+async def serve(
+    settings: Settings,
+    sharing: Sharing = Sharing.NONE,
+    tell: Callable[[Stage], object] = lambda _: None,
+) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal stops at once.
 
-    Raises StartError or ModelError when the server cannot start.
+    Whoever wants to know is told every stage. Raises StartError or ModelError when the server
+    cannot start.
     """
-    server = await build(settings)
-    stopping = _on_signals()
-    await server.grpc_server.start()
-    log.info("listening", address=server.address, tls=settings.tls_certificate is not None)
-    for exposure in exposures(settings):
-        log.warning("exposed", listen=settings.listen, problem=exposure)
+    server = await build(settings, sharing)
+    stopping = on_signals()
+    if sharing is not Sharing.WHEN_LOADED:
+        await server.open()
     try:
-        if await _unless(stopping.first, server.load_models()):
+        if await unless(stopping.first, server.load_models()):
+            if sharing is Sharing.WHEN_LOADED:
+                await server.open()
+            tell(Stage.SERVING)
+            if sharing is Sharing.NONE:  # otherwise it is for the supervisor to say
+                models = [source.name for source in settings.model]
+                log.info("ready", address=server.address, models=models)
             await stopping.first.wait()
-        await _unless(stopping.second, server.drain())
+        tell(Stage.DRAINING)
+        await unless(stopping.second, server.drain())
     finally:
         await server.stop()
-
-
-@dataclass(frozen=True)
-class _Signals:
-    first: asyncio.Event
-    second: asyncio.Event
-
-
-def _on_signals() -> _Signals:
-    signals = _Signals(asyncio.Event(), asyncio.Event())
-
-    def received() -> None:
-        (signals.second if signals.first.is_set() else signals.first).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received)
-    return signals
-
-
-async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, or give it up when the event comes; tells whether it was done."""
-    task = asyncio.create_task(work)
-    waiter = asyncio.create_task(event.wait())
-    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
-    waiter.cancel()
-    if task.done():
-        await task  # raises what it raised
-        return True
-    task.cancel()
-    await asyncio.wait({task})
-    return False

@@ -114,6 +114,16 @@ class Settings(BaseModel):
                 raise ValueError(f"{name}: {str(value).lower()} is not a value of this setting")
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _divide_threads(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Unless threads are given, the processes have the cores together."""
+        processes = str(values.get("processes", 1))
+        if "threads" in values or not (processes.isascii() and processes.isdigit()):
+            return values
+        cores = os.cpu_count() or 1
+        return {**values, "threads": max(1, cores // max(1, int(processes)))}
+
     @model_validator(mode="after")
     def _refuse_half_of_tls(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -138,9 +148,25 @@ class Settings(BaseModel):
         Field(
             ge=1,
             le=1024,
-            description="Threads that score with n-grams, and CPU threads that one network uses",
+            description="Threads that score with n-grams, and CPU threads that one network uses; "
+            "by default, the processes have the cores together",
         ),
     ] = os.cpu_count() or 1
+    processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Processes that serve together on one port; threads and limits are of each",
+        ),
+    ] = 1
+    metrics: Annotated[
+        str,
+        BeforeValidator(lambda value: value and _check_address(value)),
+        Field(
+            description="Address for Prometheus to read metrics at, as HOST:PORT; empty for none"
+        ),
+    ] = ""
     device: Annotated[
         str,
         BeforeValidator(_check_device),
@@ -234,6 +260,17 @@ class Settings(BaseModel):
         Literal["on", "off"],
         Field(description="Whether tools may ask what services there are: on or off"),
     ] = "on"
+
+
+def settings_to_json(settings: Settings) -> str:
+    """The settings as another process of the same server reads them."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return json.dumps(values, default=str)
+
+
+def settings_from_json(text: str) -> Settings:
+    """What settings_to_json was given."""
+    return Settings(**json.loads(text))
 
 
 def load_settings(
