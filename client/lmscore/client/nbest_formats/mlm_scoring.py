@@ -25,8 +25,8 @@ def _read(source: Source) -> Iterator[NBestList]:
     if document.skips("}"):
         return
     while True:
-        line = document.line
         name = document.value()
+        line = document.line
         document.skip(":")
         try:
             yield _list(name, document.value())
@@ -117,6 +117,8 @@ class _Document:
 
 def _list(name: Any, entry: Any) -> NBestList:
     """One utterance; ValueError says what is wrong with it."""
+    if not isinstance(name, str):
+        raise ValueError(f"{name} stands where an utterance's id should")
     if not isinstance(entry, dict):
         raise ValueError(f'utterance {name} must be an object with "ref" and "hyp_1"')
     reference = entry.get("ref")
