@@ -150,7 +150,7 @@ class Run:
             "the output format": self._job.output_format,
             "--batch": self._job.batch_hypotheses,
             **{f"the fingerprint of model {m.name}": m.fingerprint for m in self._models},
-            "the models": [model.name for model in self._models],
+            "--model": [model.name for model in self._models],
             "the weights of models": weights.models,
             "the weights of features": weights.features,
             "--length-bonus": weights.length_bonus,

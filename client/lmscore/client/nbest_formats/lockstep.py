@@ -54,7 +54,7 @@ class KeyedFile:
 
     def _advance(self) -> None:
         for line in self._lines:
-            if line.text and not line.text.isspace():
+            if line.text.strip(" \t"):
                 self._line = line
                 self.key, self._value = key_and_value(self.path, line)
                 return
