@@ -69,7 +69,8 @@ def rescore(nbest: Path, out: Path, address: str, *flags: str, kill_at: int | No
     begin = time.perf_counter()
     command = [*CLIENT, "rescore", nbest, "-o", out, "--lm-weight", "0.003", *flags]
     process = subprocess.Popen([*command, "--address", address], stderr=subprocess.DEVNULL)
-    while kill_at is not None and process.poll() is None:
+    flags_of_wait = os.WEXITED | os.WNOHANG | os.WNOWAIT  # leaves its usage for wait4
+    while kill_at is not None and os.waitid(os.P_PID, process.pid, flags_of_wait) is None:
         if out.exists() and out.stat().st_size >= kill_at:
             process.send_signal(signal.SIGKILL)
             break

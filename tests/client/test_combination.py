@@ -57,8 +57,8 @@ def test_models_are_added_up_with_their_weights() -> None:
 
     weights = CombinationWeights({"ngram": 0.5, "lstm": 0.25}, {"am": 2.0}, 0.5, 1.0)
     ranking = combined(nbest, said, weights)
-    assert ranking.totals == (-2 - 2 + 1 - 1 - 2, -1.5 - 0.5 + 0.5 - 0 - 4)
-    assert ranking.order == (1, 0)
+    assert list(ranking.totals) == [-2 - 2 + 1 - 1 - 2, -1.5 - 0.5 + 0.5 - 0 - 4]
+    assert list(ranking.order) == [1, 0]
 
 
 def test_equal_totals_keep_the_order_of_the_list() -> None:
