@@ -12,8 +12,10 @@ import click
 from lmscore.models.errors import ModelError
 from lmscore.models.language_model import ModelDescription, NetworkDescription, ScoreBatch, Texts
 from lmscore.models.loading import GOLDEN_SENTENCE
-from lmscore.server.lifecycle import StartError, load, placement_of, serve
+from lmscore.server.errors import StartError
+from lmscore.server.lifecycle import placement_of, serve
 from lmscore.server.logs import configure_logs
+from lmscore.server.model_loading import load
 from lmscore.server.settings import (
     ENVIRONMENT_PREFIX,
     ConfigurationError,
@@ -34,6 +36,7 @@ Examples:
   lmscore-server --model news=news.arpa.gz
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
+  lmscore-server --repository models --admin 127.0.0.1:50052
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
 """
@@ -44,7 +47,7 @@ def _setting_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if field.default == () else f"  [default: {field.default}]"
+        shown = "" if field.default in {(), ""} else f"  [default: {field.default}]"
         repeatable = field.default == ()
         help_text = f"{field.description}{shown}"
         options.append(click.Option([flag, name], help=help_text, multiple=repeatable))
@@ -67,8 +70,8 @@ def _run(
         click.echo(format_settings(settings, origins))
         return
     configure_logs(settings.log_format)
-    if not settings.model:
-        _fail("no model to serve: give --model NAME=PATH", USAGE)
+    if not settings.model and not settings.repository:
+        _fail("no model to serve: give --model NAME=PATH, or --repository DIR", USAGE)
     try:
         if dry_run:
             _dry_run(settings)

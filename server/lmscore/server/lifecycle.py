@@ -6,7 +6,6 @@ import asyncio
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,19 +18,20 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from lmscore.models.decoding.batch import warm_up
 from lmscore.models.errors import CapabilityError
-from lmscore.models.language_model import NetworkDescription
-from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
+from lmscore.server.errors import StartError
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
-from lmscore.server.repository import ModelRepository, ServedModel
+from lmscore.server.model_loading import load
+from lmscore.server.repository import ModelRepository
+from lmscore.server.rollout.building import AdminServer, build_admin_server, build_follower
+from lmscore.server.rollout.follower import Follower
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.service import LanguageModelService, ModelService
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
 from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import (
     language_model_service_pb2,
@@ -53,10 +53,6 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
-class StartError(Exception):
-    """The server cannot start; the message says why and what to do."""
-
-
 def placement_of(settings: Settings) -> Placement:
     """Where networks compute. Raises StartError for a device that is asked for and not there."""
     placement = Placement(
@@ -73,32 +69,6 @@ def placement_of(settings: Settings) -> Placement:
     return placement
 
 
-def load(source: ModelSource, placement: Placement, version: int = 1) -> ServedModel:
-    """Read a model. Raises ModelError."""
-    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
-    log.info("loading model", model=source.name, path=str(source.path))
-    started = time.perf_counter()
-    model = load_model(source.path, placement=placement)
-    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
-        warm_up(model)
-    served = ServedModel(source.name, version, fingerprint(source.path), model)
-    structure = model.description.structure
-    if isinstance(structure, NetworkDescription):
-        place = {"device": structure.device, "dtype": structure.dtype}
-    else:
-        place = {}
-    log.info(
-        "model loaded",
-        model=source.name,
-        path=str(source.path),
-        seconds=round(time.perf_counter() - started, 2),
-        kind=model.description.kind,
-        vocabulary=model.description.vocabulary_size,
-        **place,
-    )
-    return served
-
-
 @dataclass
 class Server:
     """A server that listens, with what it needs to serve and to stop."""
@@ -112,20 +82,32 @@ class Server:
     generator: Generator
     calls: CallInterceptor
     health: health.aio.HealthServicer
+    follower: Follower | None  # of the repository, if there is one
+    admin: AdminServer | None  # if there is an address for it
 
     @property
     def address(self) -> str:
         """Host and the port that was really taken."""
         return f"{self.settings.listen.rpartition(':')[0]}:{self.port}"
 
+    async def start(self) -> None:
+        """Answer from now on; calls to models are told to wait until those are loaded."""
+        await self.grpc_server.start()
+        if self.admin is not None:
+            await self.admin.grpc_server.start()
+
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
         for source in self.settings.model:
-            self.repository.add(await _on_daemon_thread(partial(load, source, self.placement)))
+            copy = self.settings.load == "copy"
+            work = partial(load, source, self.placement, copy=copy)
+            self.repository.add(await _on_daemon_thread(work))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
+        if self.follower is not None:
+            await self.follower.start()
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        log.info("ready", address=self.address, models=[m.name for m in self.settings.model])
+        log.info("ready", address=self.address, models=self.repository.names())
 
     async def drain(self) -> None:
         """Say NOT_SERVING, refuse new calls, and wait for those that run, up to the timeout."""
@@ -140,6 +122,10 @@ class Server:
 
     async def stop(self) -> None:
         """Cancel what still runs and close the port."""
+        if self.follower is not None:
+            self.follower.close()
+        if self.admin is not None:
+            await self.admin.grpc_server.stop(grace=None)
         await self.grpc_server.stop(grace=None)
         self.generator.close()
         await asyncio.to_thread(self.scheduler.close)
@@ -190,6 +176,8 @@ async def build(settings: Settings) -> Server:
         repository.announce(source.name)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    follower = build_follower(settings, placement, repository, generator.retire, health_servicer)
+    admin = build_admin_server(settings, calls, repository, follower, _listen)
     port = _listen(grpc_server, settings.listen)
     return Server(
         settings,
@@ -201,6 +189,8 @@ async def build(settings: Settings) -> Server:
         generator,
         calls,
         health_servicer,
+        follower,
+        admin,
     )
 
 
@@ -263,8 +253,9 @@ async def serve(settings: Settings) -> None:
     """
     server = await build(settings)
     stopping = _on_signals()
-    await server.grpc_server.start()
-    log.info("listening", address=server.address)
+    await server.start()
+    admin = {"admin": server.admin.address} if server.admin is not None else {}
+    log.info("listening", address=server.address, **admin)
     try:
         if await _unless(stopping.first, server.load_models()):
             await stopping.first.wait()
