@@ -113,6 +113,7 @@ class Follower:
         """Forget that a version could not be loaded."""
         if isinstance(self.repository.versions(name).get(version), FailedModel):
             self._tried.pop((name, version), None)
+            self.repository.put(LoadingModel(name, version))
 
     async def _poll(self) -> None:
         while True:
