@@ -34,7 +34,7 @@ def test_a_model_is_chosen_by_name_version_or_label(
 
 
 def test_what_follows_a_colon_is_a_number() -> None:
-    with pytest.raises(InvalidArgumentError, match="model.version"):
+    with pytest.raises(InvalidArgumentError, match=r"model\.version"):
         selector("news:latest", {})
 
 
