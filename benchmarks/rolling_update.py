@@ -138,7 +138,8 @@ def roll(options: argparse.Namespace, repository: Path) -> int:
         load.done.set()
         for thread in threads:
             thread.join()
-    during, outside = [], []
+    during: list[float] = []
+    outside: list[float] = []
     for began, seconds in load.calls:
         near = any(s - SWITCH_SECONDS < began + seconds and began < s for s in switches)
         (during if near else outside).append(seconds)
@@ -168,15 +169,14 @@ def reload(options: argparse.Namespace, repository: Path) -> int:
                     print("{:5} reloads: {:.1f} MiB, {} files, {} threads".format(
                         version - 1, *held[-1]
                     ), flush=True)  # fmt: skip
-    sample = max(len(held) // 100, 1)
+    start, end = held[len(held) // 10], held[-1]
     files, threads = ({each[i] for each in held[len(held) // 10 :]} for i in (1, 2))
     print(f"{options.reloads} reloads in {time.perf_counter() - began:.0f} s")
-    for what, values in (("files", files), ("threads", threads)):
-        print(f"{what:8} {min(values)} to {max(values)} after the first tenth")
-    start, end = held[len(held) // 10], held[-1]
+    print(f"files    {min(files)} to {max(files)} after the first tenth")  # one more during a look
+    print(f"threads  {min(threads)} to {max(threads)}")
     print(f"memory   {start[0]:.1f} MiB after a tenth, {end[0]:.1f} MiB at the end")
-    growing = min(each[2] for each in held[-sample:]) > max(threads) or end[1] > start[1] + 2
-    return 1 if growing or end[0] > start[0] * 1.1 + 10 else 0
+    grown = end[0] > start[0] * 1.1 + 10 or end[1] > start[1] + 2 or end[2] > start[2]
+    return 1 if grown else 0
 
 
 def main() -> int:

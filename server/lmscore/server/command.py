@@ -16,6 +16,7 @@ from lmscore.server.errors import StartError
 from lmscore.server.lifecycle import placement_of, serve
 from lmscore.server.logs import configure_logs
 from lmscore.server.model_loading import load
+from lmscore.server.rollout.building import newest_versions
 from lmscore.server.settings import (
     ENVIRONMENT_PREFIX,
     ConfigurationError,
@@ -83,7 +84,7 @@ def _run(
 
 def _dry_run(settings: Settings) -> None:
     placement = placement_of(settings)
-    for source in settings.model:
+    for source in (*settings.model, *newest_versions(settings)):
         model = load(source, placement).model
         [log_prob] = model.score(ScoreBatch(Texts.from_strings([GOLDEN_SENTENCE]))).log_probs
         made_of = _made_of(model.description)

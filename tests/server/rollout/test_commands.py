@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmscore.client.cli.app import run
+from tests.server.harness import run_server_command
 from tests.server.rollout.repositories import following, put_version
 
 
@@ -52,3 +53,13 @@ async def test_versions_are_loaded_labelled_listed_and_unloaded(
         assert await lmscore("admin", "label", "m", "last", "stable", *admin) == 2
         assert await lmscore("admin", "load", "m", "1", *public) == 1
         assert "only on the server's admin address" in capsys.readouterr().err
+
+
+def test_dry_run_tries_the_newest_version_of_each_model(tmp_path: Path) -> None:
+    for version in (1, 2):
+        put_version(tmp_path, version)
+    done = run_server_command("--repository", str(tmp_path), "--dry-run")
+
+    assert done.returncode == 0
+    assert "m/2/model.arpa" in done.stderr
+    assert done.stdout.startswith("m: ngram, 5 tokens")

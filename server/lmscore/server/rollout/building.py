@@ -18,9 +18,10 @@ from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository
 from lmscore.server.rollout.admin import Administration
 from lmscore.server.rollout.follower import Follower, FollowerSettings
+from lmscore.server.rollout.layout import scan
 from lmscore.server.rollout.watcher import Watcher
 from lmscore.server.service import ModelService
-from lmscore.server.settings import Settings
+from lmscore.server.settings import ModelSource, Settings
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
 
 
@@ -64,6 +65,24 @@ def build_follower(
         settings.repository_poll_seconds, settings.keep_versions, settings.load == "copy"
     )
     return Follower(watcher, following, placement, repository, retired, tell_health)
+
+
+def newest_versions(settings: Settings) -> list[ModelSource]:
+    """What is to be loaded first of a repository, for whoever only tries it. Raises StartError."""
+    if not settings.repository:
+        return []
+    try:
+        found = scan(Path(settings.repository))
+    except OSError as error:
+        raise StartError(f"repository {settings.repository}: {error.strerror}") from None
+    newest = {name: max(m.versions) for name, m in found.models.items() if m.versions}
+    sources = []
+    for name, version in newest.items():
+        each = found.models[name].versions[version]
+        if each.problem:
+            raise StartError(f"{each.folder}: {each.problem}")
+        sources.append(ModelSource(name=name, path=each.path))
+    return sources
 
 
 def build_admin_server(
