@@ -42,7 +42,7 @@ class Connection:
 @asynccontextmanager
 async def running(settings: Settings, *, load: bool = True) -> AsyncIterator[Connection]:
     server = await build(settings)
-    await server.grpc_server.start()
+    await server.open()
     if load:
         await server.load_models()
     try:

@@ -37,6 +37,7 @@ Examples:
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
   lmscore-server --model news=news.ngram --processes 4 --metrics 127.0.0.1:9464
+  lmscore-server --repository models --admin 127.0.0.1:50052
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
   lmscore-server --new-key asr-team >> keys.toml
@@ -77,8 +78,8 @@ def _run(
     if print_config:
         click.echo(format_settings(settings, origins))
         return
-    if not settings.model:
-        _fail("no model to serve: give --model NAME=PATH", USAGE)
+    if not settings.model and not settings.repository:
+        _fail("no model to serve: give --model NAME=PATH, or --repository DIR", USAGE)
     _start(settings, dry_run=dry_run)
 
 
@@ -131,10 +132,12 @@ def _serve(settings: Settings) -> None:
 def _dry_run(settings: Settings) -> None:
     from lmscore.models.language_model import ScoreBatch, Texts
     from lmscore.models.loading import GOLDEN_SENTENCE
-    from lmscore.server.lifecycle import load, placement_of
+    from lmscore.server.lifecycle import placement_of
+    from lmscore.server.model_loading import load
+    from lmscore.server.rollout.building import newest_versions
 
     placement = placement_of(settings)
-    for source in settings.model:
+    for source in (*settings.model, *newest_versions(settings)):
         model = load(source, placement).model
         [log_prob] = model.score(ScoreBatch(Texts.from_strings([GOLDEN_SENTENCE]))).log_probs
         made_of = _made_of(model.description)

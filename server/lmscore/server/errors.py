@@ -72,6 +72,22 @@ class UnknownModelError(ServiceError):
 
 
 @dataclass(eq=False)
+class UnknownLabelError(ServiceError):
+    """The model has no such label."""
+
+    code = StatusCode.NOT_FOUND
+    reason = "LABEL_NOT_FOUND"
+
+    name: str
+    label: str
+    available: list[str]
+
+    def __str__(self) -> str:
+        there = ", ".join(self.available) or "none"
+        return f"model {self.name} has no label {self.label}; it has: {there}"
+
+
+@dataclass(eq=False)
 class ModelLoadingError(ServiceError):
     """The model is known, but not loaded yet."""
 
@@ -82,6 +98,46 @@ class ModelLoadingError(ServiceError):
 
     def __str__(self) -> str:
         return f"model {self.name} is still loading; its health service says when it is ready"
+
+
+@dataclass(eq=False)
+class NotLoadedError(ServiceError):
+    """The version is in the repository and not in memory."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "MODEL_NOT_LOADED"
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"model {self.name} version {self.version} is not loaded; LoadModel loads it"
+
+
+@dataclass(eq=False)
+class AdminOnlyError(ServiceError):
+    """The call changes which models there are, and this is not the admin address."""
+
+    code = StatusCode.PERMISSION_DENIED
+    reason = "ADMIN_ONLY"
+
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.method} answers only on the server's admin address"
+
+
+@dataclass(eq=False)
+class RefusedChangeError(ServiceError):
+    """The repository cannot be changed in this way, or not at all."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "CHANGE_REFUSED"
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 @dataclass(eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,22 +16,22 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from lmscore.models.decoding.batch import warm_up
 from lmscore.models.errors import CapabilityError
-from lmscore.models.language_model import NetworkDescription
-from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
+from lmscore.server.model_loading import load
 from lmscore.server.ports import Sharing, cannot_listen, check_free
-from lmscore.server.repository import ModelRepository, ServedModel
+from lmscore.server.repository import ModelRepository
+from lmscore.server.rollout.building import AdminServer, build_admin_server, build_follower
+from lmscore.server.rollout.follower import Follower
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.security.files import UnusableFileError
 from lmscore.server.security.guarding import access_of, credentials_of
 from lmscore.server.service import LanguageModelService, ModelService
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
 from lmscore.server.stages import Stage, StartError
 from lmscore.server.stopping import on_signals, unless
 from lmscore.server.stream_window import StreamWindow
@@ -72,32 +71,6 @@ def placement_of(settings: Settings) -> Placement:
     return placement
 
 
-def load(source: ModelSource, placement: Placement, version: int = 1) -> ServedModel:
-    """Read a model. Raises ModelError."""
-    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
-    log.info("loading model", model=source.name, path=str(source.path))
-    started = time.perf_counter()
-    model = load_model(source.path, placement=placement)
-    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
-        warm_up(model)
-    served = ServedModel(source.name, version, fingerprint(source.path), model)
-    structure = model.description.structure
-    if isinstance(structure, NetworkDescription):
-        place = {"device": structure.device, "dtype": structure.dtype}
-    else:
-        place = {}
-    log.info(
-        "model loaded",
-        model=source.name,
-        path=str(source.path),
-        seconds=round(time.perf_counter() - started, 2),
-        kind=model.description.kind,
-        vocabulary=model.description.vocabulary_size,
-        **place,
-    )
-    return served
-
-
 @dataclass
 class Server:
     """A server that listens, with what it needs to serve and to stop."""
@@ -112,6 +85,8 @@ class Server:
     calls: CallInterceptor
     health: health.aio.HealthServicer
     credentials: grpc.ServerCredentials | None  # of TLS, if there is some
+    follower: Follower | None  # of the repository, if there is one
+    admin: AdminServer | None  # if there is an address for it
 
     @property
     def address(self) -> str:
@@ -119,19 +94,30 @@ class Server:
         return f"{self.settings.listen.rpartition(':')[0]}:{self.port}"
 
     async def open(self) -> None:
-        """Take calls from now on. Raises StartError if the port cannot be had any more."""
+        """Take calls from now on. Raises StartError if the port cannot be had any more.
+
+        Calls to models are told to wait until those are loaded.
+        """
         if not self.port:
             self.port = _listen(
-                self.grpc_server, self.settings.listen, self.credentials, Sharing.WHEN_LOADED
+                self.credentials, Sharing.WHEN_LOADED, self.grpc_server, self.settings.listen
             )
         await self.grpc_server.start()
-        log.info("listening", address=self.address, tls=self.credentials is not None)
+        admin = {}
+        if self.admin is not None:
+            await self.admin.grpc_server.start()
+            admin = {"admin": self.admin.address}
+        log.info("listening", address=self.address, tls=self.credentials is not None, **admin)
 
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
         for source in self.settings.model:
-            self.repository.add(await _on_daemon_thread(partial(load, source, self.placement)))
+            copy = self.settings.load == "copy"
+            work = partial(load, source, self.placement, copy=copy)
+            self.repository.add(await _on_daemon_thread(work))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
+        if self.follower is not None:
+            await self.follower.start()
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
@@ -148,6 +134,10 @@ class Server:
 
     async def stop(self) -> None:
         """Cancel what still runs and close the port."""
+        if self.follower is not None:
+            self.follower.close()
+        if self.admin is not None:
+            await self.admin.grpc_server.stop(grace=None)
         await self.grpc_server.stop(grace=None)
         self.generator.close()
         await asyncio.to_thread(self.scheduler.close)
@@ -207,8 +197,11 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         repository.announce(source.name)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    follower = build_follower(settings, placement, repository, generator.retire, health_servicer)
+    listen = partial(_listen, credentials)
+    admin = build_admin_server(settings, calls, repository, follower, partial(listen, Sharing.NONE))
     late = sharing is Sharing.WHEN_LOADED
-    port = 0 if late else _listen(grpc_server, settings.listen, credentials, sharing)
+    port = 0 if late else listen(sharing, grpc_server, settings.listen)
     return Server(
         settings,
         placement,
@@ -220,6 +213,8 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         calls,
         health_servicer,
         credentials,
+        follower,
+        admin,
     )
 
 
@@ -259,10 +254,10 @@ async def _on_daemon_thread(work: Callable[[], Result]) -> Result:
 
 
 def _listen(
-    grpc_server: grpc.aio.Server,
-    address: str,
     credentials: grpc.ServerCredentials | None,
     sharing: Sharing,
+    grpc_server: grpc.aio.Server,
+    address: str,
 ) -> int:
     address = f"[::]{address}" if address.startswith(":") else address
     if sharing is Sharing.NONE:
@@ -295,8 +290,7 @@ async def serve(
                 await server.open()
             tell(Stage.SERVING)
             if sharing is Sharing.NONE:  # otherwise it is for the supervisor to say
-                models = [source.name for source in settings.model]
-                log.info("ready", address=server.address, models=models)
+                log.info("ready", address=server.address, models=server.repository.names())
             await stopping.first.wait()
         tell(Stage.DRAINING)
         await unless(stopping.second, server.drain())

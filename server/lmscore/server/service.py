@@ -12,7 +12,6 @@ from lmscore.models.decoding.text_batch import Token
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.server.convert import (
     generate,
-    models,
     predict,
     rescore,
     score,
@@ -21,9 +20,11 @@ from lmscore.server.convert import (
 )
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits, item_error, selector
-from lmscore.server.errors import OverloadedError, ServiceError
+from lmscore.server.convert.models import model_message
+from lmscore.server.errors import AdminOnlyError, OverloadedError, ServiceError
 from lmscore.server.generation.generator import Generator
-from lmscore.server.repository import ModelRepository
+from lmscore.server.repository import Entry, ModelRepository
+from lmscore.server.rollout.admin import Administration
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.security.quota import charge, quota_turn
 from lmscore.server.stream_window import StreamWindow
@@ -199,27 +200,59 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """ListModels and GetModel."""
+    """Describes models to everybody; changes them only where it is given an administration."""
 
-    def __init__(self, repository: ModelRepository) -> None:
+    def __init__(
+        self, repository: ModelRepository, administration: Administration | None = None
+    ) -> None:
         self._repository = repository
+        self._administration = administration
 
     async def ListModels(
-        self,
-        request: model_service_pb2.ListModelsRequest,
-        context: Context,
+        self, request: model_service_pb2.ListModelsRequest, context: Context
     ) -> model_service_pb2.ListModelsResponse:
         """All models, ordered by name and version."""
-        entries = self._repository.all()
         return model_service_pb2.ListModelsResponse(
-            models=[models.model_message(entry) for entry in entries]
+            models=map(self._message, self._repository.all())
         )
 
     async def GetModel(
-        self,
-        request: model_service_pb2.GetModelRequest,
-        context: Context,
+        self, request: model_service_pb2.GetModelRequest, context: Context
     ) -> model_service_pb2.GetModelResponse:
         """One model."""
         entry = self._repository.describe(*selector(request.model))
-        return model_service_pb2.GetModelResponse(model=models.model_message(entry))
+        return model_service_pb2.GetModelResponse(model=self._message(entry))
+
+    async def LoadModel(
+        self, request: model_service_pb2.LoadModelRequest, context: Context
+    ) -> model_service_pb2.LoadModelResponse:
+        """Load a version, and wait until it answers."""
+        loaded = await self._admin("LoadModel").load(request.name, request.version)
+        return model_service_pb2.LoadModelResponse(model=self._message(loaded))
+
+    async def UnloadModel(
+        self, request: model_service_pb2.UnloadModelRequest, context: Context
+    ) -> model_service_pb2.UnloadModelResponse:
+        """Take a version out of service."""
+        administration = self._admin("UnloadModel")
+        unloaded = await administration.unload(request.name, request.version, force=request.force)
+        return model_service_pb2.UnloadModelResponse(model=self._message(unloaded))
+
+    async def SetLabel(
+        self, request: model_service_pb2.SetLabelRequest, context: Context
+    ) -> model_service_pb2.SetLabelResponse:
+        """Let a label name a version, or nothing."""
+        administration = self._admin("SetLabel")
+        version = request.version if request.HasField("version") else None
+        labelled = await administration.set_label(request.name, request.label, version)
+        return model_service_pb2.SetLabelResponse(
+            model=self._message(labelled) if labelled is not None else None
+        )
+
+    def _admin(self, method: str) -> Administration:
+        if self._administration is None:
+            raise AdminOnlyError(method)
+        return self._administration
+
+    def _message(self, entry: Entry) -> model_service_pb2.Model:
+        return model_message(entry, self._repository)

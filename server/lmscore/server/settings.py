@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 ENVIRONMENT_PREFIX = "LMSCORE_"
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
@@ -33,7 +33,7 @@ class ConfigurationError(Exception):
 
 
 def _check_name(name: str) -> str:
-    if not _MODEL_NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a model name (letters, digits, '.', '_' and '-')")
     return name
 
@@ -42,6 +42,10 @@ def _check_path(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError(f"{str(path)!r} is not a path")
     return path
+
+
+def _check_folder(path: str) -> str:
+    return str(_check_path(Path(path))) if path else path
 
 
 class ModelSource(BaseModel):
@@ -86,6 +90,10 @@ def _check_address(value: object) -> object:
         if not separator or not (port.isascii() and port.isdigit()) or int(port) > 65535:
             raise ValueError(f"{value!r} is not HOST:PORT")
     return value
+
+
+def _check_admin_address(value: object) -> object:
+    return value if value == "" else _check_address(value)
 
 
 def _check_device(value: object) -> object:
@@ -138,6 +146,32 @@ class Settings(BaseModel):
         AfterValidator(_check_models),
         Field(description="Models to serve, as NAME=PATH[,NAME=PATH…]"),
     ] = ()
+    repository: Annotated[
+        str,
+        AfterValidator(_check_folder),
+        Field(
+            description="Folder of models to serve and to watch, as NAME/VERSION/; none if empty"
+        ),
+    ] = ""
+    repository_poll_seconds: Annotated[
+        float,
+        Field(ge=0.01, le=3600, description="How often to look into the repository"),
+    ] = 2.0
+    keep_versions: Annotated[
+        int, Field(ge=1, description="Newest versions of each model that are kept loaded")
+    ] = 1
+    load: Annotated[
+        Literal["map", "copy"],
+        Field(
+            description="Map .ngram files and KenLM binaries, which may then not be written to,"
+            " or copy them into memory"
+        ),
+    ] = "map"
+    admin: Annotated[
+        str,
+        BeforeValidator(_check_admin_address),
+        Field(description="Address for calls that load and unload, as HOST:PORT; none if empty"),
+    ] = ""
     listen: Annotated[
         str,
         BeforeValidator(_check_address),

@@ -96,7 +96,8 @@ class Supervisor:
         """Run a worker until it has ended; the seconds to wait before the next."""
         is_first = sharing is Sharing.AT_ONCE
         try:
-            worker = await start_worker(Orders(index, self._settings, sharing), self._environment())
+            orders = Orders(index, _settings_of(index, self._settings), sharing)
+            worker = await start_worker(orders, self._environment())
         except OSError as error:
             if is_first:
                 raise StartError(f"cannot start a process: {error.strerror}") from None
@@ -167,6 +168,14 @@ class Supervisor:
 
     def _pids(self) -> dict[str, int]:
         return {str(index): worker.pid for index, worker in list(self._workers.items())}
+
+
+def _settings_of(index: int, settings: Settings) -> Settings:
+    """What one worker is told: the first alone has the address of the operators.
+
+    Any could, as all that they change is in the repository's files, which every worker follows.
+    """
+    return settings if index == 0 else settings.model_copy(update={"admin": ""})
 
 
 def _advise(settings: Settings) -> None:

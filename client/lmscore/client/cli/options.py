@@ -87,7 +87,7 @@ model_option = click.option(
     "--model",
     type=utf8,
     default="",
-    metavar="NAME",
+    metavar="NAME[:VERSION|@LABEL]",
     help="Model to use; not needed if the server has one.",
 )
 json_option = click.option(
@@ -116,12 +116,12 @@ def address_option(command: Command) -> Command:
     return connected
 
 
-def timeout_option(meaning: str) -> Callable[[Command], Command]:
+def timeout_option(meaning: str, default: float = 30.0) -> Callable[[Command], Command]:
     """--timeout, with what it bounds."""
     return click.option(
         "--timeout",
         type=positive,
-        default=30.0,
+        default=default,
         show_default=True,
         metavar="SECONDS",
         help=meaning,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -88,6 +89,7 @@ class Generator:
         self._scheduler = scheduler
         self._settings = settings
         self._served: dict[int, _Served] = {}  # by the model's id()
+        self._retired = WeakSet[LanguageModel[Any]]()
         self._numbers = count()
 
     @property
@@ -119,12 +121,25 @@ class Generator:
         )
         served = self._of(model)
         call = Call(wanted)
-        await served.begin(call)
+        served.calls += 1
+        try:
+            await served.begin(call)
+        except BaseException:
+            self._leave(model, served)
+            raise
         try:
             counts = PromptCounts(len(tokens.token_ids), int(tokens.oov.sum()))
             yield Generation(call, served, counts, self._settings.message_interval_seconds)
         finally:
             served.end(call)
+            self._leave(model, served)
+
+    def retire(self, model: LanguageModel[Any]) -> None:
+        """Keep no reference to a model once the calls that have it are done."""
+        self._retired.add(model)
+        served = self._served.get(id(model))
+        if served is not None and not served.calls:
+            self._drop(model, served)
 
     def close(self) -> None:
         """Begin no further steps."""
@@ -136,6 +151,15 @@ class Generator:
         if served is None:
             served = self._served[id(model)] = _Served(model, self._scheduler, self._settings)
         return served
+
+    def _leave(self, model: LanguageModel[Any], served: _Served) -> None:
+        served.calls -= 1
+        if not served.calls and model in self._retired:
+            self._drop(model, served)
+
+    def _drop(self, model: LanguageModel[Any], served: _Served) -> None:
+        self._served.pop(id(model), None)
+        served.release()
 
 
 class _Served:
@@ -161,6 +185,7 @@ class _Served:
             )
             self._rows[loop] = 0
         self._loops: dict[int, GenerationLoop] = {}  # by number of the call
+        self.calls = 0  # those that wait for a place included
 
     @property
     def active_sequences(self) -> int:
@@ -169,6 +194,10 @@ class _Served:
     def close(self) -> None:
         for loop in self._rows:
             loop.close()
+
+    def release(self) -> None:
+        """Let go of the loops, which hold this; without calls, none takes another turn."""
+        self._rows.clear()
 
     async def begin(self, call: Call) -> None:
         """Wait for a place, and join."""
