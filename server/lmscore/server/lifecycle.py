@@ -29,7 +29,9 @@ from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.scheduling.load import QueueLimits
+from lmscore.server.scheduling.scheduler import Scheduler
+from lmscore.server.scheduling.workers import Batching
 from lmscore.server.service import LanguageModelService, ModelService
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.server.stream_window import StreamWindow
@@ -163,7 +165,7 @@ async def build(settings: Settings) -> Server:
         ],
     )
     repository = ModelRepository()
-    scheduler = Scheduler(settings.threads, settings.max_queued_bytes, settings.max_batch_tokens)
+    scheduler = _scheduler(settings)
     limits = Limits(
         settings.max_texts,
         settings.max_text_bytes,
@@ -202,6 +204,16 @@ async def build(settings: Settings) -> Server:
         calls,
         health_servicer,
     )
+
+
+def _scheduler(settings: Settings) -> Scheduler:
+    limits = QueueLimits(
+        settings.max_queued_requests, settings.max_queued_tokens, settings.max_queued_bytes
+    )
+    batching = Batching(
+        settings.max_batch_tokens, settings.max_batch_requests, settings.max_batch_delay_seconds
+    )
+    return Scheduler(settings.threads, limits, batching)
 
 
 def _generator(scheduler: Scheduler, settings: Settings) -> Generator:

@@ -23,7 +23,7 @@ from lmscore.server.convert.items import Limits, item_error, selector
 from lmscore.server.errors import OverloadedError, ServiceError
 from lmscore.server.generation.generator import Generator
 from lmscore.server.repository import ModelRepository
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
