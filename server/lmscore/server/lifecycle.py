@@ -24,12 +24,14 @@ from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
+from lmscore.server.admission import Admission
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
 from lmscore.server.scheduling.load import QueueLimits
+from lmscore.server.scheduling.observer import NoObserver, WorkObserver
 from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.scheduling.workers import Batching
 from lmscore.server.service import LanguageModelService, ModelService
@@ -151,12 +153,15 @@ class Server:
 async def build(settings: Settings) -> Server:
     """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
     placement = placement_of(settings)
-    calls = CallInterceptor()
+    observer = NoObserver()
+    admission = Admission(settings.max_concurrent_calls, settings.max_inflight_bytes, observer)
+    calls = CallInterceptor(admission)
     grpc_server = grpc.aio.server(
         interceptors=[calls],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.max_concurrent_streams", settings.max_concurrent_streams_per_connection),
             # Two servers on one port would each get some of the calls; an error is better.
             ("grpc.so_reuseport", 0),
             # Clients keep idle connections alive with pings; gRPC would take them for an attack.
@@ -165,7 +170,7 @@ async def build(settings: Settings) -> Server:
         ],
     )
     repository = ModelRepository()
-    scheduler = _scheduler(settings)
+    scheduler = _scheduler(settings, observer)
     limits = Limits(
         settings.max_texts,
         settings.max_text_bytes,
@@ -206,14 +211,14 @@ async def build(settings: Settings) -> Server:
     )
 
 
-def _scheduler(settings: Settings) -> Scheduler:
+def _scheduler(settings: Settings, observer: WorkObserver) -> Scheduler:
     limits = QueueLimits(
         settings.max_queued_requests, settings.max_queued_tokens, settings.max_queued_bytes
     )
     batching = Batching(
         settings.max_batch_tokens, settings.max_batch_requests, settings.max_batch_delay_seconds
     )
-    return Scheduler(settings.threads, limits, batching)
+    return Scheduler(settings.threads, limits, batching, observer)
 
 
 def _generator(scheduler: Scheduler, settings: Settings) -> Generator:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
+from lmscore.server.admission import current_place
 from lmscore.server.convert import (
     generate,
     models,
@@ -64,12 +65,13 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         A request is read only while there is a place for it, and its place is free again when its
         answer has been written: a slow reader bounds its own memory through flow control.
         """
-        window = self._stream_window()
+        window, place = self._stream_window(), current_place()
         writing = asyncio.Lock()
 
         async def write(response: wire.ScoreStreamResponse, size: int) -> None:
             async with writing:
                 await context.write(response)
+                place.sent()
             await window.leave(size)
 
         async def answer(request: wire.ScoreStreamRequest, size: int) -> None:
@@ -124,6 +126,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                     response.started.CopyFrom(started)
                     started = None
                 await context.write(response)
+                current_place().sent()
 
     async def Tokenize(
         self,
