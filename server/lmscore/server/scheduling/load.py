@@ -86,9 +86,9 @@ class Backlog:
         excesses = [
             (min(1.0, too_much(total, own, more, limit * part) / total), unit)
             for unit, total, own, more, limit in every
-            if total
+            if total and more
         ]
-        worst = max(excesses)
+        worst = max(excesses, default=(0.0, ""))
         return worst if worst[0] > 0 else None
 
     def refusal(self, unit: str, retry_after_seconds: float) -> OverloadedError:
