@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Event
 from typing import Any
 
 from lmscore.models.interruption import WorkInterruptedError
@@ -30,7 +29,7 @@ class Entry:
         self.counted = True  # among what is bounded
         self.measured = True  # its time tells how fast work is done
         self.future: Future[Any] = Future()
-        self.left = Event()  # its caller has gone
+        self.left = False  # its caller has gone
         self.queued_at = self.started_at = time.monotonic()
         self.compute_seconds = 0.0
         self._value: Any = None
@@ -44,7 +43,7 @@ class Entry:
     @property
     def unwanted(self) -> bool:
         """Whether nobody waits for it any more."""
-        return self.left.is_set() or self.late
+        return self.left or self.late
 
     @property
     def succeeded(self) -> bool:

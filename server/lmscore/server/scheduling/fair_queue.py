@@ -40,7 +40,7 @@ class FairQueue(Generic[Entry]):
     def __init__(self) -> None:
         self._urgent: _Class[Entry] = _Class()
         self._bulk: _Class[Entry] = _Class()
-        self._owed = 0.0  # cost of bulk work that its share lets go before urgent work
+        self._owed = 0.0  # cost of urgent work that went before bulk work and was not made up for
 
     def __len__(self) -> int:
         return self._urgent.entries + self._bulk.entries
@@ -62,7 +62,7 @@ class FairQueue(Generic[Entry]):
     def peek(self) -> Entry | None:
         """The entry whose turn it is."""
         urgent, bulk = self._urgent.peek(), self._bulk.peek()
-        if urgent is None or (bulk is not None and self._owed >= bulk.cost):
+        if urgent is None or (bulk is not None and self._owed >= bulk.cost * (BULK_SHARE - 1)):
             return bulk
         return urgent
 
@@ -70,10 +70,10 @@ class FairQueue(Generic[Entry]):
         """Let an entry that waits have its turn, which it need not be, at its caller's expense."""
         if entry.call.priority is Priority.BULK:
             self._bulk.take(entry)
-            self._owed = max(0.0, self._owed - entry.cost)
+            self._owed = max(0.0, self._owed - entry.cost * (BULK_SHARE - 1))
         else:
             self._urgent.take(entry)
-            self._owed += entry.cost / (BULK_SHARE - 1)
+            self._owed += entry.cost
         self._forget_debts()
 
     def companions(self, entry: Entry, wanted: Callable[[Entry], bool]) -> Iterator[Entry]:

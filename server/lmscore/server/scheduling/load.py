@@ -40,6 +40,10 @@ class Load(NamedTuple):
         )
 
 
+_NOTHING = Load()
+_UNITS = ("requests", "tokens", "bytes of text")
+
+
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
     """What may wait or run, of each queue."""
@@ -81,15 +85,13 @@ class Backlog:
         if not self.total.requests:
             return None
         part = part_of(call.priority)
-        units = ("requests", "tokens", "bytes of text")
-        every = zip(units, self.total, self._of(call), load, self._limits, strict=True)
-        excesses = [
-            (min(1.0, too_much(total, own, more, limit * part) / total), unit)
-            for unit, total, own, more, limit in every
-            if total and more
-        ]
-        worst = max(excesses, default=(0.0, ""))
-        return worst if worst[0] > 0 else None
+        own, worst = self._of(call), (0.0, "")
+        for unit, total, held, more, limit in zip(
+            _UNITS, self.total, own, load, self._limits, strict=True
+        ):
+            if more and total and 2 * (total + more) > limit * part:  # else there is room for all
+                worst = max(worst, (too_much(total, held, more, limit * part) / total, unit))
+        return (min(1.0, worst[0]), worst[1]) if worst[0] > 0 else None
 
     def refusal(self, unit: str, retry_after_seconds: float) -> OverloadedError:
         """The error that says there is too much of something."""
@@ -98,7 +100,7 @@ class Backlog:
         return OverloadedError(amount, unit, retry_after_seconds)
 
     def _of(self, call: Call) -> Load:
-        return self._of_caller.get(call.caller, Load())
+        return self._of_caller.get(call.caller, _NOTHING)
 
 
 def part_of(priority: Priority) -> float:

@@ -155,7 +155,7 @@ class Workers:
             raise DeadlineTooShortError(remaining, seconds, retry_delay(seconds - remaining))
 
     def _leave(self, entry: Entry) -> None:
-        entry.left.set()
+        entry.left = True
         with self._changed:
             if not self._waiting.remove(entry):
                 return  # it runs, and its memory is in use until it asks whether it is wanted
