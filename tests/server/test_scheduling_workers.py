@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from threading import Event
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,8 +29,11 @@ from lmscore.server.scheduling.observer import NoObserver
 from lmscore.server.scheduling.rates import Durations, Throughput, TokenEstimates
 from lmscore.server.scheduling.scheduler import Scheduler, Turn
 from lmscore.server.scheduling.workers import Batching, Workers
+from lmscore.v1 import language_model_service_pb2 as wire
 from tests.server.bigrams import characters
-from tests.server.test_scheduler import HeldModel, begun
+from tests.server.harness import failure_of
+from tests.server.test_generation import until
+from tests.server.test_scheduler import SLOW, HeldModel, begun, serving
 
 BULK, URGENT = Priority.BULK, Priority.INTERACTIVE
 
@@ -406,6 +410,61 @@ def test_a_turn_counts_for_what_could_be_scored_meanwhile_for_each_of_its_caller
     turn = Turn(lambda: None, "generation", 4, URGENT, 0.02)
 
     assert turn.cost(10_000.0) == pytest.approx(50.0)
+
+
+# --- on a real port ---
+
+
+async def test_the_server_serves_who_is_urgent_first() -> None:
+    model = HeldModel()
+    async with serving(slow=model) as connection:
+
+        def send(text: str, **metadata: str) -> Any:
+            request = wire.ScoreRequest(model=SLOW, texts=[text])
+            return connection.stub.Score(request, metadata=tuple(metadata.items()))
+
+        workers = connection.server.scheduler._network  # noqa: SLF001
+        calls = [send("first")]
+        await asyncio.to_thread(model.started.wait, 30)
+        stream = connection.stub.ScoreStream()  # bulk work by itself
+        for _ in range(2):
+            score = wire.ScoreRequest(model=SLOW, texts=["stream"])
+            await stream.write(wire.ScoreStreamRequest(score=score))
+        calls += [send("bulk", **{"lmscore-priority": "bulk"}) for _ in range(2)]
+        await until(lambda: workers.waiting(BULK) == 4)
+        calls.append(send("user"))
+        await until(lambda: workers.waiting(URGENT) == 1)
+        model.go.set()
+        await asyncio.gather(*calls)
+        stream.cancel()
+
+    assert model.scored[:2] == [["first"], ["user"]]
+    assert [sorted(each) for each in model.scored[2:]] == [["bulk", "bulk", "stream", "stream"]]
+
+
+async def test_a_caller_is_told_early_that_its_deadline_would_be_missed() -> None:
+    model = HeldModel()
+    async with serving(slow=model) as connection:
+
+        def send(**fields: Any) -> Any:
+            request = wire.ScoreRequest(model=SLOW, texts=["ab" * 1000])
+            return connection.stub.Score(request, **fields)
+
+        workers = connection.server.scheduler._network  # noqa: SLF001
+        measure(workers, cost=10_000, seconds=100.0)
+        calls = [send()]
+        await asyncio.to_thread(model.started.wait, 30)
+        calls.append(send())
+        await until(lambda: workers.waiting(URGENT) == 1)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await send(timeout=5)
+        model.go.set()
+        await asyncio.gather(*calls)
+
+    failed = failure_of(raised.value)
+    assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failed.reason == "WOULD_MISS_DEADLINE"
+    assert failed.retry_after_seconds == pytest.approx(6, abs=2)
 
 
 # --- what is measured ---
