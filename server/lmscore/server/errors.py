@@ -173,13 +173,62 @@ class OverloadedError(ServiceError):
     code = StatusCode.RESOURCE_EXHAUSTED
     reason = "QUEUE_FULL"
 
-    queued_bytes: int
+    queued: int
+    unit: str  # of what there is too much
     retry_after_seconds: float
 
     def __str__(self) -> str:
         return (
-            f"{self.queued_bytes} bytes of text are waiting already; "
-            f"try again in {self.retry_after_seconds:g} s"
+            f"{self.queued} {self.unit} are waiting already; "
+            f"try again in {self.retry_after_seconds:.3g} s"
+        )
+
+
+@dataclass(eq=False)
+class DeadlineTooShortError(ServiceError):
+    """So much waits that the work would not be done by the call's deadline."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "WOULD_MISS_DEADLINE"
+
+    remaining_seconds: float
+    needed_seconds: float
+    retry_after_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"there is work for about {self.needed_seconds:.3g} s, and the deadline is in "
+            f"{self.remaining_seconds:.3g} s; try again in {self.retry_after_seconds:.3g} s, "
+            "or allow more time"
+        )
+
+
+@dataclass(eq=False)
+class DeadlinePassedError(ServiceError):
+    """The call's deadline passed before its work was done."""
+
+    code = StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_PASSED"
+
+    def __str__(self) -> str:
+        return "the deadline passed before the work was done, and what was left of it was dropped"
+
+
+@dataclass(eq=False)
+class TooManyCallsError(ServiceError):
+    """The server, or this caller's part of it, is full of calls."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_CALLS"
+
+    amount: int
+    unit: str  # of what there is too much
+    retry_after_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.amount} {self.unit} are in progress already; "
+            f"try again in {self.retry_after_seconds:.3g} s"
         )
 
 
@@ -191,12 +240,12 @@ class TooManyGenerationsError(ServiceError):
     reason = "TOO_MANY_GENERATIONS"
 
     waiting: int
-    retry_after_seconds: float = field(default=1.0)
+    retry_after_seconds: float
 
     def __str__(self) -> str:
         return (
             f"{self.waiting} calls of Generate are waiting already; "
-            f"try again in {self.retry_after_seconds:g} s"
+            f"try again in {self.retry_after_seconds:.3g} s"
         )
 
 
@@ -211,7 +260,7 @@ class OutOfMemoryError(ServiceError):
 
     def __str__(self) -> str:
         return (
-            f"there was not enough memory; try again in {self.retry_after_seconds:g} s, "
+            f"there was not enough memory; try again in {self.retry_after_seconds:.3g} s, "
             "with shorter or fewer texts if it happens again"
         )
 

@@ -15,6 +15,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
+from lmscore.server.admission import Admission, Place, in_place
 from lmscore.server.call import Call, calling, priority_of
 from lmscore.server.errors import DrainingError, DrainTimeoutError, ServiceError
 from lmscore.server.security.access import Access
@@ -37,11 +38,20 @@ class MalformedRequest:
     error: ServiceError
 
 
+@dataclass(slots=True)
+class _Sizes:
+    """What a call's messages take; requests of a stream are counted by its window."""
+
+    request: int = 0  # bytes, before the call has its place
+    place: Place | None = None
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into statuses, refuses calls while draining, and counts those that run."""
 
-    def __init__(self, access: Access | None = None) -> None:
+    def __init__(self, access: Access | None = None, admission: Admission | None = None) -> None:
         self._access = access or Access()
+        self.admission = admission or Admission()
         self._draining = False
         self._expired = False
         self._tasks: set[asyncio.Task[Any]] = set()  # one for every call in progress
@@ -74,21 +84,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
             return self._access.gate(handler, handler_call_details)
-        parse, serialize = _tolerant(handler.request_deserializer), handler.response_serializer
+        sizes = _Sizes()
+        parse = _tolerant(handler.request_deserializer, sizes)
+        serialize = _counted(handler.response_serializer, sizes)
         method = handler_call_details.method.rpartition("/")[2]
         # The stubs describe handlers that run on threads; these are coroutines.
         behaviour: Any
         if handler.request_streaming:
-            behaviour = self._guard(method, handler.stream_stream, _checked_stream)
+            behaviour = self._guard(method, handler.stream_stream, _checked_stream, sizes)
             return grpc.stream_stream_rpc_method_handler(behaviour, parse, serialize)
         if handler.response_streaming:
-            behaviour = self._guard(method, handler.unary_stream, _checked)
+            behaviour = self._guard(method, handler.unary_stream, _checked, sizes)
             return grpc.unary_stream_rpc_method_handler(behaviour, parse, serialize)
-        behaviour = self._guard(method, handler.unary_unary, _checked)
+        behaviour = self._guard(method, handler.unary_unary, _checked, sizes)
         return grpc.unary_unary_rpc_method_handler(behaviour, parse, serialize)
 
     def _guard(
-        self, method: str, behaviour: Any, check: Callable[[Any], Any]
+        self, method: str, behaviour: Any, check: Callable[[Any], Any], sizes: _Sizes
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -100,7 +112,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 metadata = _metadata(context)
                 call = _call(method, context, metadata)
                 with calling(call), self._access.admitted(call, metadata):
-                    return await behaviour(check(request), context)
+                    place = sizes.place = self.admission.enter(call, sizes.request)
+                    ends: Any = context  # whose stub wants its argument named
+                    ends.add_done_callback(lambda _: place.leave())  # when the reply is sent
+                    with in_place(place):
+                        return await behaviour(check(request), context)
             except asyncio.CancelledError:
                 if not self._expired or context.done():
                     raise  # the caller has cancelled
@@ -137,11 +153,23 @@ def _only_failed_writes(error: BaseException) -> bool:
     return isinstance(error, grpc.aio.InternalError)
 
 
-def _tolerant(parse: Any) -> Callable[[bytes], Message | MalformedRequest]:
+def _counted(serialize: Any, sizes: _Sizes) -> Callable[[Message], bytes]:
+    def counted(message: Message) -> bytes:
+        data: bytes = serialize(message)
+        if sizes.place is not None:
+            sizes.place.sending(len(data))
+        return data
+
+    return counted
+
+
+def _tolerant(parse: Any, sizes: _Sizes) -> Callable[[bytes], Message | MalformedRequest]:
     # gRPC would end a call that it cannot parse with UNKNOWN or INTERNAL and no details.
     message_class: type[Message] = parse.__self__
 
     def parse_or_explain(data: bytes) -> Message | MalformedRequest:
+        if sizes.place is None:
+            sizes.request = len(data)
         try:
             return message_class.FromString(data)
         except DecodeError:

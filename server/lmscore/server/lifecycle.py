@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from lmscore.models.errors import CapabilityError
 from lmscore.models.network.placement import Placement
+from lmscore.server.admission import Admission
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
@@ -27,7 +28,10 @@ from lmscore.server.ports import Sharing, cannot_listen, check_free
 from lmscore.server.repository import ModelRepository
 from lmscore.server.rollout.building import AdminServer, build_admin_server, build_follower
 from lmscore.server.rollout.follower import Follower
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.scheduling.load import QueueLimits
+from lmscore.server.scheduling.observer import NoObserver, WorkObserver
+from lmscore.server.scheduling.scheduler import Scheduler
+from lmscore.server.scheduling.workers import Batching
 from lmscore.server.security.files import UnusableFileError
 from lmscore.server.security.guarding import access_of, credentials_of
 from lmscore.server.service import LanguageModelService, ModelService
@@ -154,12 +158,15 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         credentials, access = credentials_of(settings), access_of(settings, settings.processes)
     except UnusableFileError as error:
         raise StartError(str(error)) from None
-    calls = CallInterceptor(access)
+    observer = NoObserver()
+    admission = Admission(settings.max_concurrent_calls, settings.max_inflight_bytes, observer)
+    calls = CallInterceptor(access, admission)
     grpc_server = grpc.aio.server(
         interceptors=[calls],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.max_concurrent_streams", settings.max_concurrent_streams_per_connection),
             # Two servers on one port would each get some of the calls; an error is better,
             # unless they are the processes of one.
             ("grpc.so_reuseport", int(sharing is not Sharing.NONE)),
@@ -169,7 +176,7 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         ],
     )
     repository = ModelRepository()
-    scheduler = Scheduler(settings.threads, settings.max_queued_bytes, settings.max_batch_tokens)
+    scheduler = _scheduler(settings, observer)
     limits = Limits(
         settings.max_texts,
         settings.max_text_bytes,
@@ -216,6 +223,16 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         follower,
         admin,
     )
+
+
+def _scheduler(settings: Settings, observer: WorkObserver) -> Scheduler:
+    limits = QueueLimits(
+        settings.max_queued_requests, settings.max_queued_tokens, settings.max_queued_bytes
+    )
+    batching = Batching(
+        settings.max_batch_tokens, settings.max_batch_requests, settings.max_batch_delay_seconds
+    )
+    return Scheduler(settings.threads, limits, batching, observer)
 
 
 def _generator(scheduler: Scheduler, settings: Settings) -> Generator:

@@ -10,6 +10,7 @@ import grpc
 
 from lmscore.models.decoding.text_batch import Token
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
+from lmscore.server.admission import current_place
 from lmscore.server.convert import (
     generate,
     predict,
@@ -25,7 +26,7 @@ from lmscore.server.errors import AdminOnlyError, OverloadedError, ServiceError
 from lmscore.server.generation.generator import Generator
 from lmscore.server.repository import Entry, ModelRepository
 from lmscore.server.rollout.admin import Administration
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.security.quota import charge, quota_turn
 from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import language_model_service_pb2 as wire
@@ -67,12 +68,13 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         A request is read only while there is a place for it, and its place is free again when its
         answer has been written: a slow reader bounds its own memory through flow control.
         """
-        window = self._stream_window()
+        window, place = self._stream_window(), current_place()
         writing = asyncio.Lock()
 
         async def write(response: wire.ScoreStreamResponse, size: int) -> None:
             async with writing:
                 await context.write(response)
+                place.sent()
             await window.leave(size)
 
         async def answer(request: wire.ScoreStreamRequest, size: int) -> None:
@@ -131,6 +133,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                     response.started.CopyFrom(started)
                     started = None
                 await context.write(response)
+                current_place().sent()
 
     async def Tokenize(
         self,

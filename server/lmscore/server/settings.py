@@ -213,6 +213,13 @@ class Settings(BaseModel):
     max_batch_tokens: Annotated[
         int, Field(ge=1, description="Most tokens that a network computes at once")
     ] = 8192
+    max_batch_requests: Annotated[
+        int, Field(ge=1, description="Most requests that a network computes as one")
+    ] = 256
+    max_batch_delay_seconds: Annotated[
+        float,
+        Field(ge=0, le=1, description="How long a free network waits for more requests; 0: not"),
+    ] = 0.0
     max_message_bytes: Annotated[
         int, Field(ge=1024, le=2**31 - 1, description="Largest request and response, in bytes")
     ] = 16 * 2**20
@@ -231,8 +238,21 @@ class Settings(BaseModel):
         int, Field(ge=1, description="Most weight settings in one Rescore request")
     ] = 1000
     max_queued_bytes: Annotated[
-        int, Field(ge=1, description="Text that may wait to be scored, in bytes")
+        int, Field(ge=1, description="Text that may wait to be scored, in bytes, by queue")
     ] = 64 * 2**20
+    max_queued_tokens: Annotated[
+        int, Field(ge=1, description="The same in tokens, as far as they can be told beforehand")
+    ] = 8 * 2**20
+    max_queued_requests: Annotated[int, Field(ge=1, description="The same in requests")] = 4096
+    max_concurrent_calls: Annotated[
+        int, Field(ge=1, description="Calls in progress, streams and those that wait included")
+    ] = 4096
+    max_concurrent_streams_per_connection: Annotated[
+        int, Field(ge=1, le=2**31 - 1, description="The same of one connection; others wait there")
+    ] = 1000
+    max_inflight_bytes: Annotated[
+        int, Field(ge=1, description="Requests in progress, and replies being sent, in bytes")
+    ] = 512 * 2**20
     max_stream_requests: Annotated[
         int, Field(ge=1, description="Unanswered requests of one ScoreStream")
     ] = 64

@@ -18,10 +18,12 @@ import numpy as np
 from lmscore.models.decoding.parameters import Decoding
 from lmscore.models.decoding.text_batch import Event, Prompt, Token
 from lmscore.models.language_model import LanguageModel, Texts
+from lmscore.server.call import current_call
+from lmscore.server.errors import TooManyGenerationsError
 from lmscore.server.generation.call import Call, Mark, Wanted
 from lmscore.server.generation.loop import GenerationLoop
 from lmscore.server.generation.places import Places
-from lmscore.server.scheduler import Scheduler, told_to_callers
+from lmscore.server.scheduling.scheduler import Scheduler, told_to_callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Generator:
             np.concatenate((start, tokens.token_ids)),
         )
         served = self._of(model)
-        call = Call(wanted)
+        call = Call(wanted, current_call())
         served.calls += 1
         try:
             await served.begin(call)
@@ -173,6 +175,7 @@ class _Served:
         self, model: LanguageModel[Any], scheduler: Scheduler, settings: GenerationSettings
     ) -> None:
         self._event_loop = asyncio.get_running_loop()
+        self._observer = scheduler.observer
         self.places = Places(settings.max_sequences, settings.max_waiting)
         self._rows: dict[GenerationLoop, int] = {}  # of the calls that each has
         for _ in range(1 if model.exclusive else scheduler.threads):
@@ -201,7 +204,14 @@ class _Served:
 
     async def begin(self, call: Call) -> None:
         """Wait for a place, and join."""
-        await self.places.enter(call.wanted.rows)
+        queued_before = call.origin.queue_seconds
+        try:
+            await self.places.enter(call.wanted.rows)
+        except TooManyGenerationsError as error:
+            self._observer.refused(error.reason)
+            raise
+        waited = call.origin.queue_seconds - queued_before
+        self._observer.queued(call.origin.model, waited)
         call.has_rows = True
         loop = min(self._rows, key=lambda each: self._rows[each])
         self._rows[loop] += call.wanted.rows
@@ -226,6 +236,9 @@ class _Served:
         if call.paused:
             call.paused = False
             self.places.paused -= 1
+        call.origin.compute_seconds += call.compute_seconds
+        if call.unwritten:
+            self._observer.wasted(call.origin.model, call.unwritten)
 
     def _see(self, call: Call) -> None:
         """Take the rows of a call that needs none any more, or for now."""

@@ -39,7 +39,12 @@ def merge_key(model: LanguageModel[Any], batch: ScoreBatch) -> MergeKey | None:
 
 def size_of(batch: ScoreBatch) -> int:
     """What a batch counts for in a queue, in bytes."""
-    size = int(batch.items.offsets[-1]) + BYTES_OF_ITEM * len(batch.items)
+    return text_bytes(batch) + BYTES_OF_ITEM * len(batch.items)
+
+
+def text_bytes(batch: ScoreBatch) -> int:
+    """Bytes of the texts and contexts; of token sequences, their tokens."""
+    size = int(batch.items.offsets[-1])
     return size + (int(batch.contexts.offsets[-1]) if batch.contexts is not None else 0)
 
 
