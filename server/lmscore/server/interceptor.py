@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -17,11 +17,15 @@ from google.rpc.status_pb2 import Status
 
 from lmscore.server.call import Call, calling, priority_of
 from lmscore.server.errors import DrainingError, ServiceError
-from lmscore.server.status import abort, internal_status, status_of
+from lmscore.server.observer import CallWatcher, Ending
+from lmscore.server.request_id import REQUEST_ID_KEY, request_id
+from lmscore.server.status import abort, code_and_reason, internal_status, status_of
 from lmscore.server.wire_check import explain_malformed
 
 OUR_METHODS = "/lmscore."
 """Prefix of the methods this looks after; health and reflection look after themselves."""
+
+_CLOCKS_DIFFER_SECONDS = 0.005  # gRPC's and ours
 
 log = structlog.get_logger()
 
@@ -37,9 +41,10 @@ class MalformedRequest:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions into statuses, refuses calls while draining, and counts those that run."""
+    """Turns exceptions into statuses, refuses calls while draining, and has calls watched."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchers: Sequence[CallWatcher] = ()) -> None:
+        self._watchers = watchers
         self._draining = False
         self._expired = False
         self._tasks: set[asyncio.Task[Any]] = set()  # one for every call in progress
@@ -92,20 +97,32 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             task = cast("asyncio.Task[Any]", asyncio.current_task())
             self._tasks.add(task)
             self._idle.clear()
+            metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+            call, ending = _call(method, metadata, context), Ending()
+            for watcher in self._watchers:
+                watcher.began(call, metadata)
             try:
                 if self._draining:
                     raise DrainingError
-                with calling(_call(method, context)):
+                call.priority = priority_of(metadata, method)
+                with calling(call):
                     return await behaviour(check(request), context)
             except asyncio.CancelledError:
                 if not self._expired or context.done():
-                    raise  # the caller has cancelled
+                    ending = _caller_left(call)
+                    raise
+                ending = Ending(*code_and_reason(status_of(DrainingError())))
                 await abort(context, status_of(DrainingError()))
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
                 if context.done() or _only_failed_writes(error):
-                    return None  # the caller has gone, and what it left behind is no bug
-                await abort(context, _status(error))
+                    ending = _caller_left(call)  # and what it left behind is no bug
+                    return None
+                status = _status(error, call)
+                ending = Ending(*code_and_reason(status))
+                await abort(context, status)
             finally:
+                for watcher in self._watchers:
+                    watcher.ended(call, ending)
                 self._tasks.discard(task)
                 if not self._tasks:
                     self._idle.set()
@@ -113,11 +130,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return guarded
 
 
-def _call(method: str, context: Context) -> Call:
+def _call(method: str, metadata: dict[str, str], context: Context) -> Call:
     remaining: float | None = context.time_remaining()
     deadline = math.inf if remaining is None else time.monotonic() + remaining
-    metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    return Call(method, context.peer(), priority_of(metadata, method), deadline)
+    call = Call(method, context.peer(), deadline=deadline, id=request_id(metadata))
+    context.set_trailing_metadata(((REQUEST_ID_KEY, call.id),))
+    return call
+
+
+def _caller_left(call: Call) -> Ending:
+    """How a call ends that its caller gives up, or gRPC for it when its time is over."""
+    late = call.remaining_seconds < _CLOCKS_DIFFER_SECONDS
+    return Ending(grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
 
 
 def _only_failed_writes(error: BaseException) -> bool:
@@ -156,11 +180,11 @@ async def _checked_stream(
         yield _checked(request)
 
 
-def _status(error: BaseException) -> Status:
+def _status(error: BaseException, call: Call) -> Status:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # what one task of a stream raised
     if isinstance(error, ServiceError):
         return status_of(error)
     incident = uuid.uuid4().hex
-    log.error("internal error", incident=incident, exc_info=error)
+    log.error("internal error", incident=incident, request=call.id, exc_info=error)
     return internal_status(incident)

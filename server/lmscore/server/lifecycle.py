@@ -28,11 +28,13 @@ from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
+from lmscore.server.observability import Observability, observability_of
 from lmscore.server.repository import ModelRepository, ServedModel
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.service import LanguageModelService, ModelService
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.server.stream_window import StreamWindow
+from lmscore.server.tracing import TracingError
 from lmscore.v1 import (
     language_model_service_pb2,
     language_model_service_pb2_grpc,
@@ -112,6 +114,7 @@ class Server:
     generator: Generator
     calls: CallInterceptor
     health: health.aio.HealthServicer
+    observability: Observability
 
     @property
     def address(self) -> str:
@@ -121,7 +124,8 @@ class Server:
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
         for source in self.settings.model:
-            self.repository.add(await _on_daemon_thread(partial(load, source, self.placement)))
+            loading = _on_daemon_thread(partial(load, source, self.placement))
+            self.repository.add(await self.observability.loading(source.name, loading))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -143,13 +147,18 @@ class Server:
         await self.grpc_server.stop(grace=None)
         self.generator.close()
         await asyncio.to_thread(self.scheduler.close)
+        await self.observability.close()
         log.info("stopped")
 
 
-async def build(settings: Settings) -> Server:
-    """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
+async def build(settings: Settings, observability: Observability | None = None) -> Server:
+    """A server that listens and knows its models' names, but has loaded none. Raises StartError.
+
+    It is watched as the settings say, unless it is given who watches it.
+    """
     placement = placement_of(settings)
-    calls = CallInterceptor()
+    observability = observability or _observability(settings)
+    calls = CallInterceptor(observability.watchers)
     grpc_server = grpc.aio.server(
         interceptors=[calls],
         options=[
@@ -176,7 +185,13 @@ async def build(settings: Settings) -> Server:
     stream_window = partial(StreamWindow, settings.max_stream_requests, settings.max_stream_bytes)
     language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
         LanguageModelService(
-            repository, scheduler, generator, limits, _generation_limits(settings), stream_window
+            repository,
+            scheduler,
+            generator,
+            limits,
+            _generation_limits(settings),
+            stream_window,
+            observability.observer,
         ),
         grpc_server,
     )
@@ -191,6 +206,7 @@ async def build(settings: Settings) -> Server:
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     port = _listen(grpc_server, settings.listen)
+    observability.start(repository, generator)
     return Server(
         settings,
         placement,
@@ -201,7 +217,15 @@ async def build(settings: Settings) -> Server:
         generator,
         calls,
         health_servicer,
+        observability,
     )
+
+
+def _observability(settings: Settings) -> Observability:
+    try:
+        return observability_of(settings)
+    except TracingError as error:
+        raise StartError(str(error)) from None
 
 
 def _generator(scheduler: Scheduler, settings: Settings) -> Generator:

@@ -200,6 +200,15 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["console", "json"], Field(description="How log lines look: console or json")
     ] = "console"
+    request_log_rate: Annotated[
+        int, Field(ge=0, description="Most log lines a second about calls that ended; 0 for none")
+    ] = 50
+    trace_endpoint: Annotated[
+        str, Field(description="Where traces go: an OTLP/gRPC address; empty for none")
+    ] = ""
+    trace_ratio: Annotated[
+        float, Field(ge=0, le=1, description="Share of calls traced whose callers do not say")
+    ] = 1.0
 
 
 def load_settings(

@@ -42,6 +42,15 @@ class PromptCounts:
     oov: int
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much a model has to generate."""
+
+    model: LanguageModel[Any]
+    active: int  # texts that get a token with the next steps; a beam search counts as one
+    waiting: int  # calls without a place
+
+
 class Generation:
     """A call that has its place."""
 
@@ -52,6 +61,11 @@ class Generation:
         self._interval = message_interval_seconds
         self._served = served
         self.counts = counts
+
+    @property
+    def unwritten_tokens(self) -> int:
+        """Tokens that were made and have not been written."""
+        return self._call.unwritten
 
     async def events(self, most_tokens: int) -> AsyncIterator[list[Event]]:
         """What has happened since the last time, at first perhaps nothing but that it was read.
@@ -99,6 +113,13 @@ class Generator:
     def waiting_calls(self) -> int:
         """Calls that have no place: new ones, and those whose reader is slow."""
         return sum(served.places.waiting for served in self._served.values())
+
+    def loads(self) -> list[Load]:
+        """How much each model has to do that has generated."""
+        return [
+            Load(each.model, each.active_sequences, each.places.waiting)
+            for each in self._served.values()
+        ]
 
     @asynccontextmanager
     async def generation(
@@ -148,6 +169,7 @@ class _Served:
     def __init__(
         self, model: LanguageModel[Any], scheduler: Scheduler, settings: GenerationSettings
     ) -> None:
+        self.model = model
         self._event_loop = asyncio.get_running_loop()
         self.places = Places(settings.max_sequences, settings.max_waiting)
         self._rows: dict[GenerationLoop, int] = {}  # of the calls that each has
