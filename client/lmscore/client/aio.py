@@ -35,6 +35,7 @@ from lmscore.client.requests import (
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
 from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
+from lmscore.client.trace_context import trace_metadata
 from lmscore.v1.language_model_service_pb2 import (
     RescoreResponse,
     ScoreStreamRequest,
@@ -132,7 +133,7 @@ class AsyncClient:
         window = Window[Answer[TextScore]](max_in_flight)
         # A queue, and not call.write: the server may stop reading until we have read from it.
         requests = asyncio.Queue[ScoreStreamRequest | None]()  # None ends the stream
-        call = self._language_model.ScoreStream(_until_none(requests))
+        call = self._language_model.ScoreStream(_until_none(requests), metadata=trace_metadata())
 
         async def next_answers() -> Iterator[Answer[TextScore]]:
             response = await self._read(call, self._seconds(timeout))
@@ -202,7 +203,9 @@ class AsyncClient:
             async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
-                call = self._language_model.Rescore(request, timeout=self._seconds(timeout))
+                call = self._language_model.Rescore(
+                    request, timeout=self._seconds(timeout), metadata=trace_metadata()
+                )
                 calls.append((len(batch), call))
                 if len(calls) >= max_in_flight:
                     yield await next_answer()
@@ -233,7 +236,9 @@ class AsyncClient:
         """
         request = convert_generation.generate_request(prompt, self.model, settings)
         self._check_open()
-        call = self._language_model.Generate(request, timeout=self._seconds(timeout))
+        call = self._language_model.Generate(
+            request, timeout=self._seconds(timeout), metadata=trace_metadata()
+        )
         unfinished = Unfinished()
         try:
             with self._errors():
@@ -303,7 +308,10 @@ class AsyncClient:
         self._check_open()
         with self._errors():
             return await method(
-                request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready
+                request,
+                timeout=self._seconds(timeout),
+                metadata=trace_metadata(),
+                wait_for_ready=wait_for_ready,
             )
 
     async def _read(

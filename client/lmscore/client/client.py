@@ -28,6 +28,7 @@ from lmscore.client.requests import (
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
 from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
+from lmscore.client.trace_context import trace_metadata
 from lmscore.client.watchdog import Watchdog
 from lmscore.v1.language_model_service_pb2 import (
     RescoreResponse,
@@ -128,7 +129,7 @@ class Client:
         self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
         requests = SimpleQueue[ScoreStreamRequest | None]()  # None ends the stream
-        call = self._language_model.ScoreStream(iter(requests.get, None))
+        call = self._language_model.ScoreStream(iter(requests.get, None), metadata=trace_metadata())
         watchdog = Watchdog(call, self._seconds(timeout))
 
         def next_answers() -> Iterator[Answer[TextScore]]:
@@ -196,7 +197,9 @@ class Client:
             for batch in batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
-                call = self._language_model.Rescore.future(request, self._seconds(timeout))
+                call = self._language_model.Rescore.future(
+                    request, self._seconds(timeout), metadata=trace_metadata()
+                )
                 calls.append((len(batch), call))
                 if len(calls) >= max_in_flight:
                     yield next_answer()
@@ -227,7 +230,9 @@ class Client:
         """
         request = convert_generation.generate_request(prompt, self.model, settings)
         self._check_open()
-        call = self._language_model.Generate(request, timeout=self._seconds(timeout))
+        call = self._language_model.Generate(
+            request, timeout=self._seconds(timeout), metadata=trace_metadata()
+        )
         unfinished = Unfinished()
         try:
             for response in call:
@@ -294,7 +299,12 @@ class Client:
     ) -> Response:
         self._check_open()
         try:
-            return method(request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready)
+            return method(
+                request,
+                timeout=self._seconds(timeout),
+                metadata=trace_metadata(),
+                wait_for_ready=wait_for_ready,
+            )
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.address) from error
 

@@ -63,8 +63,8 @@ class Observer:
     def generated(self, model: str, events: Sequence[Event]) -> None:
         """Tokens and ends of texts are about to be sent."""
 
-    def abandoned(self, model: str, texts: int, unsent_tokens: int) -> None:
-        """A call left before its texts had ended; so many tokens were made for nobody."""
+    def abandoned(self, model: str, texts: int) -> None:
+        """A call was over before so many of its texts had ended."""
 
     def generations(self, model: str, active: int, waiting: int) -> None:
         """So many texts grow now, and so many calls wait for a place."""
@@ -76,7 +76,7 @@ class Observer:
         """A request waited so long before its work began."""
 
     def depth(self, queue: str, requests: int, tokens: int) -> None:
-        """So much waits in a queue now."""
+        """So much waits in a queue, or runs, now."""
 
     def wasted(self, model: str, tokens: int) -> None:
         """So many tokens were computed for callers who had gone."""

@@ -124,7 +124,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             started: wire.GenerationStarted | None = generate.started(
                 served, work.seed, counts.tokens, counts.oov
             )
-            with TokenTimes(self._observer, current_call(), generation, work.settings) as times:
+            with TokenTimes(self._observer, current_call(), work.settings) as times:
                 async for events in generation.events(work.message_tokens):
                     times.see(events)
                     response = generate.generate_response(events, model.vocabulary)

@@ -62,11 +62,6 @@ class Generation:
         self._served = served
         self.counts = counts
 
-    @property
-    def unwritten_tokens(self) -> int:
-        """Tokens that were made and have not been written."""
-        return self._call.unwritten
-
     async def events(self, most_tokens: int) -> AsyncIterator[list[Event]]:
         """What has happened since the last time, at first perhaps nothing but that it was read.
 

@@ -11,7 +11,6 @@ from typing import Self
 from lmscore.models.decoding.parameters import Beam, Decoding
 from lmscore.models.decoding.text_batch import Event, Finished, Token
 from lmscore.server.call import Call
-from lmscore.server.generation.generator import Generation
 from lmscore.server.observer import Observer
 
 
@@ -22,12 +21,9 @@ class TokenTimes:
     ones, shared among them.
     """
 
-    def __init__(
-        self, observer: Observer, call: Call, generation: Generation, settings: Decoding
-    ) -> None:
+    def __init__(self, observer: Observer, call: Call, settings: Decoding) -> None:
         self._observer = observer
         self._call = call
-        self._generation = generation
         beam = settings.strategy if isinstance(settings.strategy, Beam) else None
         self._unfinished = beam.num_results if beam else settings.num_sequences
         self._last: dict[int, float] = {}  # when each text had its last token
@@ -42,8 +38,7 @@ class TokenTimes:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and self._unfinished:
-            unsent = self._generation.unwritten_tokens
-            self._observer.abandoned(self._call.model, self._unfinished, unsent)
+            self._observer.abandoned(self._call.model, self._unfinished)
 
     def see(self, events: Sequence[Event]) -> None:
         """Note what is about to be sent."""

@@ -78,8 +78,8 @@ class WorkMetrics:
             "batch_size", "Requests computed as one batch.", buckets=REQUESTS
         )
         self.batch_tokens = histogram("batch_tokens", "Tokens of a batch.", buckets=BATCH_TOKENS)
-        self.queue_depth = gauge("queue_depth", "Requests that wait for their turn.")
-        self.queue_tokens = gauge("queue_tokens", "Tokens that wait for their turn.")
+        self.queue_depth = gauge("queue_depth", "Requests that wait or run.")
+        self.queue_tokens = gauge("queue_tokens", "Tokens of requests that wait or run.")
         counter = partial(Counter, namespace=PREFIX, registry=registry)
         self.wasted = counter(
             "wasted_tokens", "Tokens computed for callers who had gone.", ("model",)
@@ -145,7 +145,7 @@ class GenerationMetrics:
         self.generated = counter("generated_tokens", "Tokens generated.", ("model",))
         self.finished = counter(
             "generation_finished",
-            "Texts that have ended, by why; abandoned: the caller left before.",
+            "Texts that have ended, by why.",
             ("model", "reason"),
         )
         self.active = gauge("active_sequences", "Texts that grow by a token with every step.")

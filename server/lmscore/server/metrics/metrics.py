@@ -52,6 +52,7 @@ class Metrics(Observer):
         self._endings = cache(self._calls.requests.labels)
         self._running = cache(self._calls.running.labels)
         self._durations: dict[tuple[str, str], Waiting] = {}
+        self._depths: dict[str, tuple[int, int]] = {}
         self._probes: list[Callable[[], None]] = []
         self._refreshing = threading.Lock()
 
@@ -64,6 +65,9 @@ class Metrics(Observer):
         with self._refreshing:
             for probe in self._probes:
                 probe()
+            for queue, (requests, tokens) in list(self._depths.items()):
+                self._work.queue_depth.labels(queue).set(requests)
+                self._work.queue_tokens.labels(queue).set(tokens)
             for duration in list(self._durations.values()):
                 duration.observe()
             for model in (self._unknown, *list(self._models.values())):
@@ -141,11 +145,9 @@ class Metrics(Observer):
             if isinstance(event, Finished):
                 of.finished[event.reason.name].inc()
 
-    def abandoned(self, model: str, texts: int, unsent_tokens: int) -> None:
+    def abandoned(self, model: str, texts: int) -> None:
         """Count texts that nobody waits for."""
-        of = self._of(model)
-        of.finished[ABANDONED].inc(texts)
-        of.wasted.inc(unsent_tokens)
+        self._of(model).finished[ABANDONED].inc(texts)
 
     def generations(self, model: str, active: int, waiting: int) -> None:
         """Tell how much is generated now."""
@@ -168,8 +170,7 @@ class Metrics(Observer):
 
     def depth(self, queue: str, requests: int, tokens: int) -> None:
         """Tell how much waits."""
-        self._work.queue_depth.labels(queue).set(requests)
-        self._work.queue_tokens.labels(queue).set(tokens)
+        self._depths[queue] = requests, tokens  # which changes more often than anybody looks
 
     def wasted(self, model: str, tokens: int) -> None:
         """Count tokens that nobody waits for."""
