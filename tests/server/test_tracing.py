@@ -138,7 +138,8 @@ def receiver() -> Iterator[tuple[str, list[Any], threading.Event]]:
             return trace_service_pb2.ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(1))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Collector(), server)
+    add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    add(Collector(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, Protocol
 
 from prometheus_client.core import GaugeMetricFamily
@@ -63,8 +64,7 @@ class GpuCollector(Collector):
 def add_gpus(registry: CollectorRegistry) -> bool:
     """Collect the machine's GPUs, if it has some and nvidia-ml-py to ask them; tells whether."""
     try:
-        import pynvml
-
+        pynvml: Any = import_module("pynvml")  # which has no types
         registry.register(GpuCollector(pynvml))
     except Exception:  # noqa: BLE001 - no package, no driver, no device: no metrics of them
         return False
