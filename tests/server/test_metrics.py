@@ -26,8 +26,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from lmscore.models.language_model import ScoreBatch, Texts
 from lmscore.models.loading import load_model
 from lmscore.server.call import Call
+from lmscore.server.metrics.counted_calls import METHODS
 from lmscore.server.metrics.histogram import BulkHistogram
-from lmscore.server.metrics.metrics import METHODS, Metrics
+from lmscore.server.metrics.metrics import Metrics
 from lmscore.server.observability import Observability
 from lmscore.server.observer import Ending
 from lmscore.server.settings import ModelSource
@@ -99,21 +100,21 @@ async def test_scored_texts_are_counted_with_their_tokens_and_perplexities(
     connection: Connection, tiny_arpa: Path
 ) -> None:
     texts = ["a b", "x", "", "b b a x x"]
-    for _ in range(700):  # more than are worth a pass over them
+    for _ in range(1100):  # more than are worth a pass over them
         await connection.stub.Score(wire.ScoreRequest(model=TINY, texts=texts))
     registry = fresh(connection).registry
 
     scores = load_model(tiny_arpa).score(ScoreBatch(Texts.from_strings(texts)))
-    assert value(registry, "scored_tokens_total", model="tiny") == 700 * (3 + 2 + 1 + 6)
-    assert value(registry, "oov_tokens_total", model="tiny") == 700 * 3
-    assert value(registry, "text_tokens_count", model="tiny") == 2800
-    assert value(registry, "text_tokens_sum", model="tiny") == 700 * 12
+    assert value(registry, "scored_tokens_total", model="tiny") == 1100 * (3 + 2 + 1 + 6)
+    assert value(registry, "oov_tokens_total", model="tiny") == 1100 * 3
+    assert value(registry, "text_tokens_count", model="tiny") == 4400
+    assert value(registry, "text_tokens_sum", model="tiny") == 1100 * 12
     perplexities = scores.perplexities
     total = value(registry, "text_perplexity_sum", model="tiny")
-    assert total == pytest.approx(700 * perplexities.sum())
+    assert total == pytest.approx(1100 * perplexities.sum())
     for bound in (2.0, 5.0, 10.0):
         below = value(registry, "text_perplexity_bucket", model="tiny", le=str(bound))
-        assert below == 700 * np.count_nonzero(perplexities <= bound)
+        assert below == 1100 * np.count_nonzero(perplexities <= bound)
 
 
 async def test_a_stream_counts_as_one_call_with_all_of_its_texts(connection: Connection) -> None:

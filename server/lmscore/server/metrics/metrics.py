@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 
 from prometheus_client import CollectorRegistry
 
@@ -19,39 +17,28 @@ from lmscore.server.metrics.catalogue import (
     TextMetrics,
     WorkMetrics,
 )
-from lmscore.server.metrics.histogram import Waiting
+from lmscore.server.metrics.counted_calls import CountedCalls
 from lmscore.server.metrics.of_model import ABANDONED, OfModel
 from lmscore.server.observer import Ending, Observer
 from lmscore.server.repository import ServedModel
-from lmscore.v1 import language_model_service_pb2, model_service_pb2
-
-METHODS = frozenset(
-    method.name
-    for file in (language_model_service_pb2, model_service_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-)
 
 
 class Metrics(Observer):
     """All metrics of a server, in a registry of prometheus-client.
 
-    Finding the time series of a label takes longer than counting, so each model and method keeps
-    its own at hand. Distributions are behind until the next `refresh`.
+    Finding the time series of a label takes longer than counting, so each model keeps its own at
+    hand. Calls, texts and distributions are behind until the next `refresh`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._calls = CallMetrics(registry)
+        self._calls = CountedCalls(CallMetrics(registry), self._name)
         self._work = WorkMetrics(registry)
         self._texts = TextMetrics(registry)
         self._generation = GenerationMetrics(registry)
         self._about = ModelMetrics(registry)
         self._unknown = OfModel("", self._work, self._texts, self._generation)
         self._models: dict[str, OfModel] = {}
-        self._endings = cache(self._calls.requests.labels)
-        self._running = cache(self._calls.running.labels)
-        self._durations: dict[tuple[str, str], Waiting] = {}
         self._depths: dict[str, tuple[int, int]] = {}
         self._probes: list[Callable[[], None]] = []
         self._refreshing = threading.Lock()
@@ -68,8 +55,7 @@ class Metrics(Observer):
             for queue, (requests, tokens) in list(self._depths.items()):
                 self._work.queue_depth.labels(queue).set(requests)
                 self._work.queue_tokens.labels(queue).set(tokens)
-            for duration in list(self._durations.values()):
-                duration.observe()
+            self._calls.count()
             for model in (self._unknown, *list(self._models.values())):
                 model.observe()
 
@@ -78,21 +64,11 @@ class Metrics(Observer):
     def began(self, call: Call, metadata: Mapping[str, str]) -> None:
         """Count a call that runs."""
         del metadata
-        self._running(_method(call)).inc()
+        self._calls.began(call.method)
 
     def ended(self, call: Call, ending: Ending) -> None:
         """Count a call that does not run any more."""
-        method, model = _method(call), self._name(call.model)
-        self._running(method).dec()
-        self._endings(method, ending.code.name, model).inc()
-        if ending.reason:
-            self._calls.rejected.labels(ending.reason).inc()
-        seconds = time.monotonic() - call.began
-        if call.trace_id:
-            exemplar = {"trace_id": call.trace_id}
-            self._calls.duration.labels(method, model).observe(seconds, exemplar)
-        else:
-            self._duration(method, model).add(seconds)
+        self._calls.ended(call, ending)
 
     # Models
 
@@ -186,14 +162,3 @@ class Metrics(Observer):
     def _name(self, model: str) -> str:
         """A name that may be a label: of a model that this server has."""
         return model if model in self._models else ""
-
-    def _duration(self, method: str, model: str) -> Waiting:
-        duration = self._durations.get((method, model))
-        if duration is None:
-            series = self._calls.duration.labels(method, model)
-            duration = self._durations.setdefault((method, model), Waiting(series))
-        return duration
-
-
-def _method(call: Call) -> str:
-    return call.method if call.method in METHODS else ""
