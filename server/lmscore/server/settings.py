@@ -202,7 +202,7 @@ class Settings(BaseModel):
     ] = "console"
     request_log_rate: Annotated[
         int, Field(ge=0, description="Most log lines a second about calls that ended; 0 for none")
-    ] = 50
+    ] = 20
     trace_endpoint: Annotated[
         str, Field(description="Where traces go: an OTLP/gRPC address; empty for none")
     ] = ""
