@@ -24,12 +24,13 @@ from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.model_loading import load
+from lmscore.server.observability import Observability, observability_of
 from lmscore.server.ports import Sharing, cannot_listen, check_free
 from lmscore.server.repository import ModelRepository
 from lmscore.server.rollout.building import AdminServer, build_admin_server, build_follower
 from lmscore.server.rollout.follower import Follower
 from lmscore.server.scheduling.load import QueueLimits
-from lmscore.server.scheduling.observer import NoObserver, WorkObserver
+from lmscore.server.scheduling.observer import WorkObserver
 from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.scheduling.workers import Batching
 from lmscore.server.security.files import UnusableFileError
@@ -91,6 +92,7 @@ class Server:
     credentials: grpc.ServerCredentials | None  # of TLS, if there is some
     follower: Follower | None  # of the repository, if there is one
     admin: AdminServer | None  # if there is an address for it
+    observability: Observability
 
     @property
     def address(self) -> str:
@@ -118,7 +120,8 @@ class Server:
         for source in self.settings.model:
             copy = self.settings.load == "copy"
             work = partial(load, source, self.placement, copy=copy)
-            self.repository.add(await _on_daemon_thread(work))
+            loading = _on_daemon_thread(work)
+            self.repository.add(await self.observability.loading(source.name, loading))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
         if self.follower is not None:
             await self.follower.start()
@@ -145,22 +148,27 @@ class Server:
         await self.grpc_server.stop(grace=None)
         self.generator.close()
         await asyncio.to_thread(self.scheduler.close)
+        await self.observability.close()
         log.info("stopped")
 
 
-async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
+async def build(
+    settings: Settings, sharing: Sharing = Sharing.NONE, observability: Observability | None = None
+) -> Server:
     """A server that has its port and knows its models' names, but has loaded none.
 
-    Raises StartError. With Sharing.WHEN_LOADED, it takes the port only when it opens.
+    Raises StartError. With Sharing.WHEN_LOADED, it takes the port only when it opens. It
+    is watched as the settings say, unless it is given who watches it.
     """
     placement = placement_of(settings)
     try:
         credentials, access = credentials_of(settings), access_of(settings, settings.processes)
     except UnusableFileError as error:
         raise StartError(str(error)) from None
-    observer = NoObserver()
+    observability = observability or observability_of(settings)
+    observer = observability.observer
     admission = Admission(settings.max_concurrent_calls, settings.max_inflight_bytes, observer)
-    calls = CallInterceptor(access, admission)
+    calls = CallInterceptor(access, admission, observability.watchers)
     grpc_server = grpc.aio.server(
         interceptors=[calls],
         options=[
@@ -189,7 +197,13 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
     stream_window = partial(StreamWindow, settings.max_stream_requests, settings.max_stream_bytes)
     language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
         LanguageModelService(
-            repository, scheduler, generator, limits, _generation_limits(settings), stream_window
+            repository,
+            scheduler,
+            generator,
+            limits,
+            _generation_limits(settings),
+            stream_window,
+            observability.observer,
         ),
         grpc_server,
     )
@@ -204,11 +218,14 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         repository.announce(source.name)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    follower = build_follower(settings, placement, repository, generator.retire, health_servicer)
+    follower = build_follower(
+        settings, placement, repository, generator.retire, health_servicer, observer
+    )
     listen = partial(_listen, credentials)
     admin = build_admin_server(settings, calls, repository, follower, partial(listen, Sharing.NONE))
     late = sharing is Sharing.WHEN_LOADED
     port = 0 if late else listen(sharing, grpc_server, settings.listen)
+    observability.start(repository, generator)
     return Server(
         settings,
         placement,
@@ -222,6 +239,7 @@ async def build(settings: Settings, sharing: Sharing = Sharing.NONE) -> Server:
         credentials,
         follower,
         admin,
+        observability,
     )
 
 
@@ -291,13 +309,14 @@ async def serve(
     settings: Settings,
     sharing: Sharing = Sharing.NONE,
     tell: Callable[[Stage], object] = lambda _: None,
+    observability: Observability | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal stops at once.
 
-    Whoever wants to know is told every stage. Raises StartError or ModelError when the server
-    cannot start.
+    Whoever wants to know is told every stage; it is watched as for build. Raises StartError or
+    ModelError when the server cannot start.
     """
-    server = await build(settings, sharing)
+    server = await build(settings, sharing, observability)
     stopping = on_signals()
     if sharing is not Sharing.WHEN_LOADED:
         await server.open()

@@ -314,6 +314,15 @@ class Settings(BaseModel):
         Literal["on", "off"],
         Field(description="Whether tools may ask what services there are: on or off"),
     ] = "on"
+    request_log_rate: Annotated[
+        int, Field(ge=0, description="Most log lines a second about calls that ended; 0 for none")
+    ] = 20
+    trace_endpoint: Annotated[
+        str, Field(description="Where traces go: an OTLP/gRPC address; empty for none")
+    ] = ""
+    trace_ratio: Annotated[
+        float, Field(ge=0, le=1, description="Share of calls traced whose callers do not say")
+    ] = 1.0
 
 
 def settings_to_json(settings: Settings) -> str:

@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from lmscore.server.backoff import Backoff
+from lmscore.server.metrics.gpu import add_gpus
 from lmscore.server.metrics_endpoint import metrics_served
 from lmscore.server.ports import Sharing, reserved
 from lmscore.server.process_metrics import WorkerMetrics
@@ -62,6 +63,7 @@ class Supervisor:
             self.registry, settings.processes, self._pids, lambda: len(self._serving())
         )
         self.registry.register(SharedMetrics(folder))
+        add_gpus(self.registry)
 
     @property
     def serving(self) -> bool:

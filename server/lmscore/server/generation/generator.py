@@ -45,6 +45,15 @@ class PromptCounts:
     oov: int
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much a model has to generate."""
+
+    model: LanguageModel[Any]
+    active: int  # texts that get a token with the next steps; a beam search counts as one
+    waiting: int  # calls without a place
+
+
 class Generation:
     """A call that has its place."""
 
@@ -103,6 +112,13 @@ class Generator:
     def waiting_calls(self) -> int:
         """Calls that have no place: new ones, and those whose reader is slow."""
         return sum(served.places.waiting for served in self._served.values())
+
+    def loads(self) -> list[Load]:
+        """How much each model has to do that has generated."""
+        return [
+            Load(each.model, each.active_sequences, each.places.waiting)
+            for each in self._served.values()
+        ]
 
     @asynccontextmanager
     async def generation(
@@ -174,6 +190,7 @@ class _Served:
     def __init__(
         self, model: LanguageModel[Any], scheduler: Scheduler, settings: GenerationSettings
     ) -> None:
+        self.model = model
         self._event_loop = asyncio.get_running_loop()
         self._observer = scheduler.observer
         self.places = Places(settings.max_sequences, settings.max_waiting)
@@ -236,7 +253,7 @@ class _Served:
         if call.paused:
             call.paused = False
             self.places.paused -= 1
-        call.origin.compute_seconds += call.compute_seconds
+        call.origin.spent(compute_seconds=call.compute_seconds)
         if call.unwritten:
             self._observer.wasted(call.origin.model, call.unwritten)
 

@@ -130,5 +130,5 @@ class Places:
             raise
         finally:
             waited = time.monotonic() - waiting.since
-            waiting.call.queue_seconds += waited
+            waiting.call.spent(queue_seconds=waited)
             self._waits.add(waited)

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from lmscore.models.language_model import LanguageModel
 from lmscore.models.network.placement import Placement
 from lmscore.server.interceptor import CallInterceptor
+from lmscore.server.observer import Observer
 from lmscore.server.repository import ModelRepository
 from lmscore.server.rollout.admin import Administration
 from lmscore.server.rollout.follower import Follower, FollowerSettings
@@ -39,6 +40,7 @@ def build_follower(
     repository: ModelRepository,
     retired: Callable[[LanguageModel[Any]], None],
     health_servicer: health.aio.HealthServicer,
+    observer: Observer,
 ) -> Follower | None:
     """What follows the repository; None if there is none. Raises StartError."""
     if not settings.repository:
@@ -64,7 +66,7 @@ def build_follower(
     following = FollowerSettings(
         settings.repository_poll_seconds, settings.keep_versions, settings.load == "copy"
     )
-    return Follower(watcher, following, placement, repository, retired, tell_health)
+    return Follower(watcher, following, placement, repository, retired, tell_health, observer)
 
 
 def newest_versions(settings: Settings) -> list[ModelSource]:

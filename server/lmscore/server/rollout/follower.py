@@ -16,6 +16,7 @@ import structlog
 
 from lmscore.models.language_model import LanguageModel
 from lmscore.models.network.placement import Placement
+from lmscore.server.observer import Observer
 from lmscore.server.repository import (
     FailedModel,
     LoadingModel,
@@ -57,11 +58,13 @@ class Follower:
         repository: ModelRepository,
         retired: Callable[[LanguageModel[Any]], None],
         tell_health: Callable[[str, bool | None], Awaitable[None]],
+        observer: Observer | None = None,
     ) -> None:
         """Retired is told of models that get no further calls.
 
         tell_health is told whether a name is served; None if it is not known any more.
         """
+        self._observer = observer or Observer()
         self.watcher = watcher
         self.repository = repository
         self._settings = settings
@@ -199,11 +202,13 @@ class Follower:
         self.repository.retire(served)
         self._tried.pop((served.name, served.version), None)
         self._retired(served.model)
+        self._observer.unloaded(served)
         log.info("version unloaded", model=served.name, version=served.version)
 
     async def _load(self, name: str, version: int) -> None:
         found = self.watcher.versions(name)[version]
         announced = LoadingModel(name, version)
+        self._observer.announced(name)
         loader = self._network_loader if found.path == found.folder else self._loader
         work = partial(load_version, announced, found, self._placement, copy=self._settings.copy)
         try:
@@ -223,6 +228,7 @@ class Follower:
         self._tried[key] = found
         self.repository.put(outcome)
         if isinstance(outcome, FailedModel):
+            self._observer.load_failed(outcome.name)
             log.error(
                 "version cannot be loaded",
                 model=outcome.name,
@@ -230,6 +236,7 @@ class Follower:
                 problem=outcome.problem,
             )
         else:
+            self._observer.loaded(outcome, outcome.load_seconds)
             log.info("version serves", model=outcome.name, version=outcome.version)
 
     async def _update_health(self, name: str) -> None:

@@ -31,7 +31,7 @@ class Entry:
         self.future: Future[Any] = Future()
         self.left = False  # its caller has gone
         self.queued_at = self.started_at = time.monotonic()
-        self.compute_seconds = 0.0
+        self.compute_seconds, self.companions = 0.0, 1  # requests computed with it, and it
         self._value: Any = None
         self._error: BaseException | None = None
 

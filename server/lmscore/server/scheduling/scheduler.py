@@ -139,7 +139,7 @@ class Scheduler:
         started = time.monotonic()
         scores = within_memory(model.score, batch)
         seconds = time.monotonic() - started
-        call.compute_seconds += seconds
+        call.spent(compute_seconds=seconds)
         self.observer.batch(call.model, 1, int(scores.token_counts.sum()), seconds)
         return scores
 

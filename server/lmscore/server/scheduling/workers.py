@@ -111,8 +111,11 @@ class Workers:
             self._leave(entry)
             raise
         finally:
-            entry.call.queue_seconds += max(0.0, entry.started_at - entry.queued_at)
-            entry.call.compute_seconds += entry.compute_seconds
+            entry.call.spent(
+                queue_seconds=max(0.0, entry.started_at - entry.queued_at),
+                compute_seconds=entry.compute_seconds,
+                requests=entry.companions,
+            )
 
     def close(self) -> None:
         """Drop what waits, and wait until what runs has ended or asked whether to go on."""
@@ -246,7 +249,7 @@ class Workers:
                 entries[0].compute()
         ended = time.monotonic()
         for entry in entries:
-            entry.compute_seconds = ended - entry.started_at
+            entry.compute_seconds, entry.companions = ended - entry.started_at, len(entries)
 
     def _account(self, entries: Sequence[Entry], computed: Sequence[Entry]) -> None:
         """Make room, and count what was done, before anybody is told of it."""
