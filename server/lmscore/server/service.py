@@ -25,6 +25,7 @@ from lmscore.server.generation.generator import Generator
 from lmscore.server.repository import ModelRepository
 from lmscore.server.scheduler import Scheduler
 from lmscore.server.stream_window import StreamWindow
+from lmscore.server.writing import write_whole
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
@@ -69,7 +70,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
 
         async def write(response: wire.ScoreStreamResponse, size: int) -> None:
             async with writing:
-                await context.write(response)
+                await write_whole(context, response)
             await window.leave(size)
 
         async def answer(request: wire.ScoreStreamRequest, size: int) -> None:
@@ -123,7 +124,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 if started is not None:
                     response.started.CopyFrom(started)
                     started = None
-                await context.write(response)
+                await write_whole(context, response)
 
     async def Tokenize(
         self,
