@@ -18,7 +18,8 @@ STREAM = "/lmscore.v1.LanguageModelService/ScoreStream"
 
 
 async def _streamed(connection: Connection, *requests: bytes) -> grpc.aio.AioRpcError:
-    call: Any = connection.channel.stream_stream(STREAM)(iter(requests), timeout=20)
+    stream: Any = connection.channel.stream_stream(STREAM)
+    call = stream(iter(requests), timeout=20)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         async for _ in call:
             pass

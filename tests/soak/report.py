@@ -115,21 +115,20 @@ def _rows(tallies: list[Tally]) -> list[tuple[str, list[str]]]:
     def row(name: str, cell: Callable[[Tally], str]) -> tuple[str, list[str]]:
         return name, [cell(tally) for tally in tallies]
 
+    def rows(
+        label: str, names: list[str], cell: Callable[[Tally, str], str]
+    ) -> list[tuple[str, list[str]]]:
+        return [(label + name, [cell(tally, name) for tally in tallies]) for name in names]
+
     return [
         row("requests", lambda t: f"{t.requests:,}"),
-        *[row(f"  {code}", lambda t, code=code: _count(t.codes[code])) for code in codes],
+        *rows("  ", codes, lambda t, code: _count(t.codes[code])),
         row("p50 (ms)", lambda t: _number(t.quantile_ms(0.5))),
         row("p99 (ms)", lambda t: _number(t.quantile_ms(0.99))),
         row("memory at start (MiB)", lambda t: _mebibytes(t.memory_bytes[0])),
         row("memory at end (MiB)", lambda t: _mebibytes(t.memory_bytes[1])),
-        *[
-            row(f"fault: {fault}", lambda t, fault=fault: _count(t.faults[fault]))
-            for fault in faults
-        ],
-        *[
-            row(name, lambda t, name=name: _number(t.figures.get(name, math.nan)))
-            for name in figures
-        ],
+        *rows("fault: ", faults, lambda t, fault: _count(t.faults[fault])),
+        *rows("", figures, lambda t, name: _number(t.figures.get(name, math.nan))),
         row("answers wrong", lambda t: str(t.wrong)),
         row("answers lost", lambda t: str(t.lost)),
         row("problems", lambda t: str(len(t.problems))),
