@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import torch
 from grpc import StatusCode
+from structlog.testing import capture_logs
 
 from lmscore.client import AsyncClient, LmscoreError
 from lmscore.models.language_model import BatchScores, ScoreBatch, Texts
@@ -22,10 +23,10 @@ from tests.soak.report import Tally
 
 TIMEOUT_SECONDS = 20.0
 
-MARKS: dict[str, tuple[Exception, StatusCode]] = {
-    "#": (ZeroDivisionError("a bug"), StatusCode.INTERNAL),
-    "%": (MemoryError(), StatusCode.RESOURCE_EXHAUSTED),
-    "&": (torch.OutOfMemoryError("CUDA out of memory"), StatusCode.RESOURCE_EXHAUSTED),
+MARKS: dict[str, tuple[type[Exception], StatusCode]] = {
+    "#": (ZeroDivisionError, StatusCode.INTERNAL),
+    "%": (MemoryError, StatusCode.RESOURCE_EXHAUSTED),
+    "&": (torch.OutOfMemoryError, StatusCode.RESOURCE_EXHAUSTED),
 }
 """What a text with the mark raises, and what its caller is told."""
 
@@ -43,17 +44,21 @@ class FailingModel(BigramModel):
         data = batch.items.data.tobytes() if isinstance(batch.items, Texts) else b""
         for mark, (error, _) in MARKS.items():
             if mark.encode() in data:
-                raise error
+                raise error("raised by a text")
         return super().score(batch)
 
 
 @asynccontextmanager
-async def failing_server() -> AsyncIterator[str]:
-    """A server in this process, with the model under the name m."""
+async def failing_server(tally: Tally) -> AsyncIterator[str]:
+    """A server in this process, with the model under the name m; its log tells of every bug."""
     settings = settings_for(DEMO_MODELS["ngram"])
-    async with running(settings, load=False) as connection:
-        connection.server.repository.add(ServedModel("m", 1, "ab" * 32, FailingModel()))
-        yield connection.server.address
+    with capture_logs() as log:
+        async with running(settings, load=False) as connection:
+            connection.server.repository.add(ServedModel("m", 1, "ab" * 32, FailingModel()))
+            yield connection.server.address
+    bugs = sum(line["event"] == "internal error" for line in log)
+    if bugs != tally.codes["INTERNAL"]:
+        tally.problem(f"{tally.codes['INTERNAL']} calls were told of a bug, and the log of {bugs}")
 
 
 async def run_failures(

@@ -77,7 +77,7 @@ async def _in_use(server: SoakServer) -> None:
     end = time.monotonic() + RECONNECT_SECONDS
     port = int(server.address.rpartition(":")[2])
     while time.monotonic() < end:
-        connections = psutil.Process(server.pid).net_connections(kind="tcp4")
+        connections = psutil.Process(server.pid).net_connections(kind="tcp")
         if any(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in connections):
             return
         await asyncio.sleep(0.1)

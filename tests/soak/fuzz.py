@@ -35,17 +35,20 @@ ALLOWED = frozenset(
 """What a request may end in, whatever is in it."""
 
 SETTINGS = {
-    "max-generated-tokens": 64,
-    "max-num-sequences": 8,
-    "max-beam-width": 8,
-    "max-texts": 200,
-    "max-text-bytes": 2000,
-    "max-distributions": 64,
-    "max-alternatives": 50,
-    "max-weights": 50,
-    "max-message-bytes": 1 << 18,
+    "max_generated_tokens": 64,
+    "max_num_sequences": 8,
+    "max_beam_width": 8,
+    "max_texts": 200,
+    "max_text_bytes": 2000,
+    "max_distributions": 64,
+    "max_alternatives": 50,
+    "max_weights": 50,
+    "max_message_bytes": 1 << 18,
 }
 """Of a server that is to answer many requests a second, however large they say they are."""
+
+MODELS_ASKED = ("ngram", "ngram", "ngram", "ngram", "lstm")
+"""Most requests are for the model that answers sooner: they are to be many."""
 
 DEADLINE_SECONDS = 60.0
 _STREAM_REQUESTS = 4

@@ -58,7 +58,7 @@ async def run_overload(address: str, work: Work, tally: Tally, *, seconds: float
         "p99 when overloaded (ms)": overloaded.quantile_ms(0.99),
         "p99 allowed (ms)": 1e3 * longest_wait_seconds(capacity),
     }
-    _take_over(tally, overloaded)
+    take_over(tally, overloaded)
 
 
 def longest_wait_seconds(capacity: float) -> float:
@@ -100,10 +100,9 @@ async def open_loop(
         call = asyncio.create_task(ask(client, work, tally))
         calls.add(call)
         call.add_done_callback(calls.discard)
-    answered, elapsed = tally.codes["OK"], time.monotonic() - began
     await asyncio.gather(*calls)
     tally.check_settled()
-    return answered / elapsed
+    return tally.codes["OK"] / (time.monotonic() - began)
 
 
 async def ask(client: AsyncClient, work: Work, tally: Tally) -> None:
@@ -130,7 +129,7 @@ def _far(nats: float) -> str:
     return "" if nats <= NETWORK_NATS else f"a score is {nats} nats off"
 
 
-def _take_over(tally: Tally, other: Tally) -> None:
+def take_over(tally: Tally, other: Tally) -> None:
     """Add another part's calls to a tally; times stay those of calls that were let in at once."""
     tally.sent += other.sent
     tally.codes += other.codes

@@ -27,12 +27,15 @@ async def _stream(client: AsyncClient, model: str, busy: asyncio.Event) -> None:
 
 async def _main(address: str, model: str) -> None:
     busy = asyncio.Event()
-    async with AsyncClient(address) as client, asyncio.timeout(LIFE_SECONDS):
-        async with asyncio.TaskGroup() as calls:
-            calls.create_task(_generate(client, model))
-            calls.create_task(_stream(client, model, busy))
-            await busy.wait()
-            print("busy", flush=True)
+    async with (
+        asyncio.timeout(LIFE_SECONDS),
+        AsyncClient(address) as client,
+        asyncio.TaskGroup() as calls,
+    ):
+        calls.create_task(_generate(client, model))
+        calls.create_task(_stream(client, model, busy))
+        await busy.wait()
+        print("busy", flush=True)
 
 
 if __name__ == "__main__":
