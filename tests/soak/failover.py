@@ -56,15 +56,15 @@ async def _kill_in_turn(
     servers: tuple[SoakServer, SoakServer], tally: Tally, pause_seconds: float
 ) -> None:
     first, second = servers
-    await _in_use(first)
-    await _in_use(second)
+    await in_use(first)
+    await in_use(second)
     await asyncio.sleep(pause_seconds)
     first.kill()
     tally.faults["server killed"] += 1
     await asyncio.sleep(pause_seconds)
     await asyncio.to_thread(first.start)
     began = time.monotonic()
-    await _in_use(first)
+    await in_use(first)
     tally.figures["back in use after (s)"] = time.monotonic() - began
     await asyncio.sleep(pause_seconds)
     second.kill()  # from now on it is the first, or nothing
@@ -72,8 +72,8 @@ async def _kill_in_turn(
     await asyncio.sleep(pause_seconds)
 
 
-async def _in_use(server: SoakServer) -> None:
-    """Return when clients are connected to a server."""
+async def in_use(server: SoakServer) -> None:
+    """Wait until clients are connected to a server."""
     end = time.monotonic() + RECONNECT_SECONDS
     port = int(server.address.rpartition(":")[2])
     while time.monotonic() < end:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +96,7 @@ async def stop_reading(scene: Scene) -> None:
     generation = stub.Generate(request)
     await generation.read()
     score = wire.ScoreRequest(
-        model=model, texts=["the class of the object"] * 50, detail=wire.SCORE_DETAIL_TOKENS
+        model=model, texts=["the class of the object"] * 500, detail=wire.SCORE_DETAIL_TOKENS
     )
     stream = stub.ScoreStream()
     for i in range(SLOW_READER_WRITES):
@@ -146,12 +146,14 @@ async def slow_readers_released(scene: Scene) -> AsyncIterator[None]:
             await channel.close()
 
 
-def convert_on_full_disk(source: Path, target: Path, tally: Tally, *, max_bytes: int) -> None:
+def convert_on_full_disk(
+    source: Path, target: Path, tally: Tally, *, max_bytes: int, options: Sequence[str] = ()
+) -> None:
     """Run lmscore-convert where no file may be larger, and see what it says and leaves behind."""
     code = "import sys; from lmscore.models.commands.convert import main; sys.exit(main())"
     before = set(target.parent.iterdir())
     done = subprocess.run(
-        [sys.executable, "-c", code, str(source), str(target)],
+        [sys.executable, "-c", code, str(source), str(target), *options],
         capture_output=True,
         text=True,
         check=False,
