@@ -70,8 +70,9 @@ class Failure:
     metadata: dict[str, str]
 
 
-def failure_of(error: grpc.aio.AioRpcError) -> Failure:
-    trailing = dict(error.trailing_metadata() or ())
+def failure_of(error: grpc.RpcError) -> Failure:
+    received: Any = error.trailing_metadata() or ()  # its stub is opaque
+    trailing = dict(received)
     status = Status.FromString(trailing["grpc-status-details-bin"])
     details: dict[type[Message], Any] = {}
     for packed in status.details:

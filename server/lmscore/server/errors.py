@@ -171,3 +171,13 @@ class DrainingError(ServiceError):
 
     def __str__(self) -> str:
         return "the server is shutting down; send the call to another one or try again"
+
+
+class DrainTimeoutError(ServiceError):
+    """The call ran for longer than the server could wait before it shut down."""
+
+    code = StatusCode.CANCELLED
+    reason = "DRAIN_TIMEOUT"
+
+    def __str__(self) -> str:
+        return "the server is shutting down and could not wait for this call to end"

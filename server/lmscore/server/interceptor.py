@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
 from lmscore.server.call import Call, calling, priority_of
-from lmscore.server.errors import DrainingError, ServiceError
+from lmscore.server.errors import DrainingError, DrainTimeoutError, ServiceError
+from lmscore.server.security.access import Access
 from lmscore.server.status import abort, internal_status, status_of
 from lmscore.server.wire_check import explain_malformed
 
@@ -39,7 +40,8 @@ class MalformedRequest:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Turns exceptions into statuses, refuses calls while draining, and counts those that run."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access or Access()
         self._draining = False
         self._expired = False
         self._tasks: set[asyncio.Task[Any]] = set()  # one for every call in progress
@@ -71,7 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
-            return handler
+            return self._access.gate(handler, handler_call_details)
         parse, serialize = _tolerant(handler.request_deserializer), handler.response_serializer
         method = handler_call_details.method.rpartition("/")[2]
         # The stubs describe handlers that run on threads; these are coroutines.
@@ -95,12 +97,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 if self._draining:
                     raise DrainingError
-                with calling(_call(method, context)):
+                metadata = _metadata(context)
+                call = _call(method, context, metadata)
+                with calling(call), self._access.admitted(call, metadata):
                     return await behaviour(check(request), context)
             except asyncio.CancelledError:
                 if not self._expired or context.done():
                     raise  # the caller has cancelled
-                await abort(context, status_of(DrainingError()))
+                await abort(context, status_of(DrainTimeoutError()))
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
                 if context.done() or _only_failed_writes(error):
                     return None  # the caller has gone, and what it left behind is no bug
@@ -113,10 +117,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return guarded
 
 
-def _call(method: str, context: Context) -> Call:
+def _metadata(context: Context) -> dict[str, str]:
+    return {key: str(value) for key, value in context.invocation_metadata() or ()}
+
+
+def _call(method: str, context: Context, metadata: dict[str, str]) -> Call:
     remaining: float | None = context.time_remaining()
     deadline = math.inf if remaining is None else time.monotonic() + remaining
-    metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
     return Call(method, context.peer(), priority_of(metadata, method), deadline)
 
 

@@ -30,6 +30,8 @@ from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.repository import ModelRepository, ServedModel
 from lmscore.server.scheduler import Scheduler
+from lmscore.server.security.files import UnusableFileError
+from lmscore.server.security.guarding import access_of, credentials_of, exposures
 from lmscore.server.service import LanguageModelService, ModelService
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.server.stream_window import StreamWindow
@@ -149,7 +151,11 @@ class Server:
 async def build(settings: Settings) -> Server:
     """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
     placement = placement_of(settings)
-    calls = CallInterceptor()
+    try:
+        credentials, access = credentials_of(settings), access_of(settings)
+    except UnusableFileError as error:
+        raise StartError(str(error)) from None
+    calls = CallInterceptor(access)
     grpc_server = grpc.aio.server(
         interceptors=[calls],
         options=[
@@ -183,14 +189,15 @@ async def build(settings: Settings) -> Server:
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), grpc_server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
-    reflection.enable_server_reflection(
-        (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server
-    )
+    if settings.reflection == "on":
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server
+        )
     for source in settings.model:
         repository.announce(source.name)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    port = _listen(grpc_server, settings.listen)
+    port = _listen(grpc_server, settings.listen, credentials)
     return Server(
         settings,
         placement,
@@ -239,7 +246,9 @@ async def _on_daemon_thread(work: Callable[[], Result]) -> Result:
     return await asyncio.wrap_future(done)
 
 
-def _listen(grpc_server: grpc.aio.Server, address: str) -> int:
+def _listen(
+    grpc_server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None
+) -> int:
     host, _, port = address.rpartition(":")
     address = address if host else f"[::]{address}"
     try:
@@ -250,6 +259,8 @@ def _listen(grpc_server: grpc.aio.Server, address: str) -> int:
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
+        if credentials is not None:
+            return grpc_server.add_secure_port(address, credentials)
         return grpc_server.add_insecure_port(address)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -264,7 +275,9 @@ async def serve(settings: Settings) -> None:
     server = await build(settings)
     stopping = _on_signals()
     await server.grpc_server.start()
-    log.info("listening", address=server.address)
+    log.info("listening", address=server.address, tls=settings.tls_certificate is not None)
+    for exposure in exposures(settings):
+        log.warning("exposed", listen=settings.listen, problem=exposure)
     try:
         if await _unless(stopping.first, server.load_models()):
             await stopping.first.wait()

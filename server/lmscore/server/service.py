@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
+from lmscore.models.decoding.text_batch import Token
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.server.convert import (
     generate,
@@ -24,6 +25,7 @@ from lmscore.server.errors import OverloadedError, ServiceError
 from lmscore.server.generation.generator import Generator
 from lmscore.server.repository import ModelRepository
 from lmscore.server.scheduler import Scheduler
+from lmscore.server.security.quota import charge, quota_turn
 from lmscore.server.stream_window import StreamWindow
 from lmscore.server.writing import write_whole
 from lmscore.v1 import language_model_service_pb2 as wire
@@ -92,6 +94,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         # A request may have millions of numbers: nothing is done to them on the event loop.
         work = await self._scheduler.run(rescore.rescore_work, request, self._limits)
         scores = await self._scores(served.model, [part.batch for part in work.parts])
+        charge(sum(int(part.token_counts.sum()) for part in scores))
         return await self._scheduler.run(rescore.rescore_response, served, request, work, scores)
 
     async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
@@ -101,6 +104,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         distributions = await self._scheduler.predict(
             served.model, work.prompts, work.top_k, bos=work.bos
         )
+        charge(len(work.prompts.offsets) - 1)  # each had one token worked out
         return predict.predict_response(served, work, distributions)
 
     async def Generate(  # type: ignore[override]  # the stub knows only generators
@@ -116,10 +120,12 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             model, work.prompt, work.settings, seed=work.seed, bos=work.bos
         ) as generation:
             counts = generation.counts
+            charge(counts.tokens)
             started: wire.GenerationStarted | None = generate.started(
                 served, work.seed, counts.tokens, counts.oov
             )
             async for events in generation.events(work.message_tokens):
+                charge(sum(isinstance(event, Token) for event in events))
                 response = generate.generate_response(events, model.vocabulary)
                 if started is not None:
                     response.started.CopyFrom(started)
@@ -137,6 +143,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             served.model, tokenize.tokenize_work, request, self._limits, served.model
         )
         tokenized = await self._scheduler.tokenize(served.model, texts)
+        charge(len(tokenized.token_ids))
         return await self._scheduler.run(
             tokenize.tokenize_response, served, strings, tokenized, errors
         )
@@ -147,6 +154,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             served.model, score.score_work, request, self._limits, served.model
         )
         scores = await self._scheduler.score(served.model, work.batch)
+        charge(int(scores.token_counts.sum()))
         details = None
         if work.alternatives is not None and scores.tokens is not None:
             details = await self._scheduler.details(
@@ -178,6 +186,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         return request.ByteSize() <= served.model.quick_bytes
 
     async def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
+        await quota_turn()
         while True:
             try:
                 answer = await self._score(request.score)

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -94,6 +94,13 @@ def _check_device(value: object) -> object:
     return value
 
 
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+_OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+
+
 class Settings(BaseModel):
     """Everything that can be configured."""
 
@@ -106,6 +113,14 @@ class Settings(BaseModel):
             if isinstance(value, bool):  # which would pass for a number
                 raise ValueError(f"{name}: {str(value).lower()} is not a value of this setting")
         return values
+
+    @model_validator(mode="after")
+    def _refuse_half_of_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
 
     model: Annotated[
         tuple[ModelSource, ...],
@@ -200,6 +215,25 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["console", "json"], Field(description="How log lines look: console or json")
     ] = "console"
+    log_texts: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether logs of internal errors may show what was sent: on or off"),
+    ] = "off"
+    tls_certificate: Annotated[
+        _OptionalPath, Field(description="PEM file of the server's certificate; turns TLS on")
+    ] = None
+    tls_key: Annotated[_OptionalPath, Field(description="PEM file of the certificate's key")] = None
+    tls_client_ca: Annotated[
+        _OptionalPath,
+        Field(description="PEM file of the authority whose certificates clients have to show"),
+    ] = None
+    api_keys: Annotated[
+        _OptionalPath, Field(description="TOML file of API keys; calls need one of them")
+    ] = None
+    reflection: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether tools may ask what services there are: on or off"),
+    ] = "on"
 
 
 def load_settings(
@@ -227,7 +261,9 @@ def load_settings(
 def format_settings(settings: Settings, origins: dict[str, str]) -> str:
     """The settings as a TOML file that would give them again, with where each came from."""
     return "\n".join(
-        f"{name} = {_toml_value(value)}  # {origins[name]}"
+        f"# {name} is not set  # {origins[name]}"  # TOML has no value for that
+        if value is None
+        else f"{name} = {_toml_value(value)}  # {origins[name]}"
         for name, value in ((name, getattr(settings, name)) for name in Settings.model_fields)
     )
 
@@ -235,6 +271,8 @@ def format_settings(settings: Settings, origins: dict[str, str]) -> str:
 def _toml_value(value: object) -> str:
     if isinstance(value, tuple):
         return json.dumps([str(item) for item in value], ensure_ascii=False)
+    if isinstance(value, Path):
+        value = str(value)
     return json.dumps(value, ensure_ascii=False)
 
 

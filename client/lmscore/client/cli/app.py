@@ -16,6 +16,7 @@ from lmscore.client.cli.predict import predict
 from lmscore.client.cli.rescore import rescore
 from lmscore.client.cli.score import score
 from lmscore.client.cli.tokenize import tokenize
+from lmscore.client.cli.top import top
 from lmscore.client.errors import LmscoreError
 from lmscore.client.nbest import UnknownFormatError
 from lmscore.client.textfile import FileError
@@ -44,6 +45,7 @@ command.add_command(predict)
 command.add_command(generate)
 command.add_command(tokenize)
 command.add_command(models)
+command.add_command(top)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lmscore.client.cli.options import connection_options, json_option
 from lmscore.client.cli.output import json_line, output, record_of, table_text
-from lmscore.client.client import Client
+from lmscore.client.cli.security_options import open_client
 from lmscore.client.results import ModelInfo
 
 
@@ -26,7 +26,7 @@ def models(as_json: bool, address: str, timeout: float) -> None:
       lmscore models
       lmscore models --json --address scoring:50051 | jq -r .identity.fingerprint
     """
-    with Client(address, timeout=timeout) as client:
+    with open_client(address, timeout) as client:
         found = client.list_models()
     with output() as out:
         if as_json:
