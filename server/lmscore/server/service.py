@@ -32,6 +32,7 @@ from lmscore.server.rollout.admin import Administration
 from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.security.quota import charge, quota_turn
 from lmscore.server.stream_window import StreamWindow
+from lmscore.server.writing import write_whole
 from lmscore.v1 import common_pb2, model_service_pb2, model_service_pb2_grpc
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
@@ -78,7 +79,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
 
         async def write(response: wire.ScoreStreamResponse, size: int) -> None:
             async with writing:
-                await context.write(response)
+                await write_whole(context, response)
                 place.sent()
             await window.leave(size)
 
@@ -139,7 +140,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                     if started is not None:
                         response.started.CopyFrom(started)
                         started = None
-                    await context.write(response)
+                    await write_whole(context, response)
                     current_place().sent()
 
     async def Tokenize(
