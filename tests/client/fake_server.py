@@ -195,6 +195,24 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self.behaviour.choose(request.model, context)
         return model_service_pb2.GetModelResponse(model=self._model(request.model.name))
 
+    def LoadModel(
+        self, request: model_service_pb2.LoadModelRequest, context: Context
+    ) -> model_service_pb2.LoadModelResponse:
+        Failure(StatusCode.PERMISSION_DENIED).end(context)
+        raise AssertionError
+
+    def UnloadModel(
+        self, request: model_service_pb2.UnloadModelRequest, context: Context
+    ) -> model_service_pb2.UnloadModelResponse:
+        Failure(StatusCode.PERMISSION_DENIED).end(context)
+        raise AssertionError
+
+    def SetLabel(
+        self, request: model_service_pb2.SetLabelRequest, context: Context
+    ) -> model_service_pb2.SetLabelResponse:
+        Failure(StatusCode.PERMISSION_DENIED).end(context)
+        raise AssertionError
+
     def _model(self, name: str) -> model_service_pb2.Model:
         if name in self.behaviour.loading:
             return model_service_pb2.Model(

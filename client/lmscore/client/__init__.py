@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmscore.client.admin import AdminClient
     from lmscore.client.aio import AsyncClient
     from lmscore.client.channel import ChannelSettings
     from lmscore.client.client import Client
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AdminClient",
     "Answer",
     "AsyncClient",
     "AuthenticationError",
@@ -113,6 +115,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdminClient": "lmscore.client.admin",
     "AsyncClient": "lmscore.client.aio",
     "ChannelSettings": "lmscore.client.channel",
     "Client": "lmscore.client.client",

@@ -44,6 +44,7 @@ from lmscore.client.requests import (
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
 from lmscore.client.retrying import Attempts, Retries
 from lmscore.client.status import client_closed, error_from_rpc
+from lmscore.client.trace_context import Metadata, trace_metadata
 from lmscore.v1.language_model_service_pb2 import RescoreRequest, RescoreResponse
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub
@@ -76,7 +77,7 @@ class AsyncClient:
         self.timeout = timeout
         self._closed = False
         credentials, tls_options = credentials_and_options(credentials, tls)
-        options = [*channel.options(), *tls_options]
+        options = [*channel.options(address), *tls_options]
         encrypted = credentials is not None
         self._metadata = call_metadata(address, api_key, priority, encrypted=encrypted)
         self._retries = Retries(channel.max_attempts)
@@ -142,7 +143,7 @@ class AsyncClient:
         """
         self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
-        open_call = partial(self._language_model.ScoreStream, metadata=self._metadata)
+        open_call = partial(self._language_model.ScoreStream, metadata=self._call_metadata())
         stream = AsyncScoreStream(open_call, self._seconds(timeout), self._retries, self._errors)
         try:
             async for batch in async_batches(texts, text_batcher(batch_texts)):
@@ -212,7 +213,7 @@ class AsyncClient:
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
                 call = self._language_model.Rescore(
-                    request, timeout=self._seconds(timeout), metadata=self._metadata
+                    request, timeout=self._seconds(timeout), metadata=self._call_metadata()
                 )
                 calls.append((len(batch), request, call))
                 if len(calls) >= max_in_flight:
@@ -248,7 +249,7 @@ class AsyncClient:
         unfinished = Unfinished()
         while True:
             call = self._language_model.Generate(
-                request, timeout=attempts.seconds_left, metadata=self._metadata
+                request, timeout=attempts.seconds_left, metadata=self._call_metadata()
             )
             try:
                 with self._errors():
@@ -340,7 +341,7 @@ class AsyncClient:
                     answer = await method(
                         request,
                         timeout=attempts.seconds_left,
-                        metadata=self._metadata,
+                        metadata=self._call_metadata(),
                         wait_for_ready=wait_for_ready,
                     )
             except LmscoreError as failure:
@@ -348,6 +349,10 @@ class AsyncClient:
             else:
                 attempts.answered()
                 return answer
+
+    def _call_metadata(self) -> Metadata:
+        """What goes with a call: key, priority, and the span that it is part of."""
+        return (*self._metadata, *trace_metadata())
 
     def _check_open(self) -> None:
         if self._closed:

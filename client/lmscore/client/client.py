@@ -36,6 +36,7 @@ from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, 
 from lmscore.client.retrying import Attempts, Retries
 from lmscore.client.status import client_closed, error_from_rpc
 from lmscore.client.stream import ScoreStream
+from lmscore.client.trace_context import Metadata, trace_metadata
 from lmscore.v1.language_model_service_pb2 import RescoreRequest, RescoreResponse
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub
@@ -73,7 +74,7 @@ class Client:
         self.timeout = timeout
         self._closed = False
         credentials, tls_options = credentials_and_options(credentials, tls)
-        options = [*channel.options(), *tls_options]
+        options = [*channel.options(address), *tls_options]
         encrypted = credentials is not None
         self._metadata = call_metadata(address, api_key, priority, encrypted=encrypted)
         self._retries = Retries(channel.max_attempts)
@@ -139,7 +140,7 @@ class Client:
         """
         self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
-        open_call = partial(self._language_model.ScoreStream, metadata=self._metadata)
+        open_call = partial(self._language_model.ScoreStream, metadata=self._call_metadata())
         stream = ScoreStream(open_call, self._seconds(timeout), self._retries, self.address)
         try:
             for batch in batches(texts, text_batcher(batch_texts)):
@@ -204,7 +205,7 @@ class Client:
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
                 call = self._language_model.Rescore.future(
-                    request, self._seconds(timeout), metadata=self._metadata
+                    request, self._seconds(timeout), metadata=self._call_metadata()
                 )
                 calls.append((len(batch), request, call))
                 if len(calls) >= max_in_flight:
@@ -240,7 +241,7 @@ class Client:
         unfinished = Unfinished()
         while True:
             call = self._language_model.Generate(
-                request, timeout=attempts.seconds_left, metadata=self._metadata
+                request, timeout=attempts.seconds_left, metadata=self._call_metadata()
             )
             try:
                 for response in call:
@@ -327,7 +328,7 @@ class Client:
                 answer = method(
                     request,
                     timeout=attempts.seconds_left,
-                    metadata=self._metadata,
+                    metadata=self._call_metadata(),
                     wait_for_ready=wait_for_ready,
                 )
             except grpc.RpcError as error:
@@ -343,6 +344,10 @@ class Client:
         if pause is None:
             raise failure from error
         time.sleep(pause)
+
+    def _call_metadata(self) -> Metadata:
+        """What goes with a call: key, priority, and the span that it is part of."""
+        return (*self._metadata, *trace_metadata())
 
     def _check_open(self) -> None:
         if self._closed:

@@ -19,6 +19,7 @@ from lmscore.server.settings import (
     format_settings,
     load_settings,
 )
+from lmscore.server.stages import StartError
 
 if TYPE_CHECKING:
     from lmscore.models.language_model import ModelDescription
@@ -35,6 +36,8 @@ Examples:
   lmscore-server --model news=news.arpa.gz
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
+  lmscore-server --model news=news.ngram --processes 4 --metrics 127.0.0.1:9464
+  lmscore-server --repository models --admin 127.0.0.1:50052
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
   lmscore-server --new-key asr-team >> keys.toml
@@ -46,7 +49,7 @@ def _setting_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if field.default in {(), None} else f"  [default: {field.default}]"
+        shown = "" if field.default in {(), "", None} else f"  [default: {field.default}]"
         repeatable = field.default == ()
         help_text = f"{field.description}{shown}"
         options.append(click.Option([flag, name], help=help_text, multiple=repeatable))
@@ -75,16 +78,13 @@ def _run(
     if print_config:
         click.echo(format_settings(settings, origins))
         return
-    if not settings.model:
-        _fail("no model to serve: give --model NAME=PATH", USAGE)
+    if not settings.model and not settings.repository:
+        _fail("no model to serve: give --model NAME=PATH, or --repository DIR", USAGE)
     _start(settings, dry_run=dry_run)
 
 
 def _start(settings: Settings, *, dry_run: bool) -> None:
-    import asyncio
-
     from lmscore.models.errors import ModelError
-    from lmscore.server.lifecycle import StartError, serve
     from lmscore.server.logs import configure_logs
 
     configure_logs(settings.log_format, show_texts=settings.log_texts == "on")
@@ -92,7 +92,7 @@ def _start(settings: Settings, *, dry_run: bool) -> None:
         if dry_run:
             _dry_run(settings)
         else:
-            asyncio.run(serve(settings))
+            _serve(settings)
     except (StartError, ModelError) as error:
         _fail(error, FAILURE)
 
@@ -109,13 +109,35 @@ def _make_key(name: str) -> None:
     click.echo(lines, nl=False)
 
 
+def _serve(settings: Settings) -> None:
+    import asyncio
+
+    import structlog
+
+    from lmscore.server.security.exposure import exposures
+
+    for exposure in exposures(settings):
+        structlog.get_logger().warning("exposed", listen=settings.listen, problem=exposure)
+    # A supervisor does without what its workers need to compute.
+    if settings.processes > 1:
+        from lmscore.server.supervisor import supervise
+
+        asyncio.run(supervise(settings))
+    else:
+        from lmscore.server.single import serve_alone
+
+        asyncio.run(serve_alone(settings))
+
+
 def _dry_run(settings: Settings) -> None:
     from lmscore.models.language_model import ScoreBatch, Texts
     from lmscore.models.loading import GOLDEN_SENTENCE
-    from lmscore.server.lifecycle import load, placement_of
+    from lmscore.server.lifecycle import placement_of
+    from lmscore.server.model_loading import load
+    from lmscore.server.rollout.building import newest_versions
 
     placement = placement_of(settings)
-    for source in settings.model:
+    for source in (*settings.model, *newest_versions(settings)):
         model = load(source, placement).model
         [log_prob] = model.score(ScoreBatch(Texts.from_strings([GOLDEN_SENTENCE]))).log_probs
         made_of = _made_of(model.description)

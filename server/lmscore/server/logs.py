@@ -12,8 +12,10 @@ import structlog
 from lmscore.server.tracebacks import format_traceback
 
 
-def configure_logs(log_format: Literal["console", "json"], *, show_texts: bool = False) -> None:
-    """Set the form of the lines, and let warnings and other libraries' lines be lines too.
+def configure_logs(
+    log_format: Literal["console", "json"], *, show_texts: bool = False, **fields: object
+) -> None:
+    """Set the form of the lines, and what all of them say; let others' lines be lines too.
 
     A traceback has neither the values of variables nor the exceptions' own messages, either of
     which can be a text; unless ``show_texts``.
@@ -22,8 +24,15 @@ def configure_logs(log_format: Literal["console", "json"], *, show_texts: bool =
         "console": [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
         "json": [structlog.processors.JSONRenderer()],
     }
+
+    def add_fields(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**event, **fields}
+
     structlog.configure(
         [
+            add_fields,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(
@@ -31,7 +40,8 @@ def configure_logs(log_format: Literal["console", "json"], *, show_texts: bool =
             ),
             *renderers[log_format],
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line is one write: several processes may write at once.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     warnings.showwarning = _log_warning
     root = logging.getLogger()

@@ -17,8 +17,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from lmscore.server.call import Call, Priority
 from lmscore.server.security.access import Access
 from lmscore.server.security.errors import AdminOnlyError
+from lmscore.server.security.exposure import exposures
 from lmscore.server.security.files import WatchedFiles
-from lmscore.server.security.guarding import exposures
 from lmscore.server.security.keys import new_key, read_keys
 from lmscore.server.settings import Settings
 from lmscore.v1 import language_model_service_pb2 as wire

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 from rich.filesize import decimal
 from rich.table import Table
@@ -41,11 +43,26 @@ def _table(found: tuple[ModelInfo, ...]) -> Table:
         table.add_column(heading, justify="left" if heading in {"state", "kind"} else "right")
     table.add_column("fingerprint")
     table.add_column("device")
+    for heading in _optional(found):
+        table.add_column(heading)
     for model in found:
-        description = _description(model) if model.ready else []
+        description = _description(model) if model.ready else [""] * _DESCRIBED
         name = Text(model.identity.name)  # not a string, which could hold rich's markup
-        table.add_row(name, str(model.identity.version), model.state, *description)
+        notes = [Text(_OPTIONAL[heading](model)) for heading in _optional(found)]
+        table.add_row(name, str(model.identity.version), model.state, *description, *notes)
     return table
+
+
+_OPTIONAL: dict[str, Callable[[ModelInfo], str]] = {
+    "labels": lambda model: ", ".join(model.labels),
+    "problem": lambda model: model.problem,
+}
+_DESCRIBED = 7  # columns
+
+
+def _optional(found: tuple[ModelInfo, ...]) -> list[str]:
+    """Columns that are only there if a model has something for them."""
+    return [heading for heading, text in _OPTIONAL.items() if any(map(text, found))]
 
 
 def _description(model: ModelInfo) -> list[str]:

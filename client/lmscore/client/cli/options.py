@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 
 from lmscore.client.cli.security_options import open_client, security_options
 from lmscore.client.client import Client
+from lmscore.client.results import ModelIdentity
 
 Command = Callable[..., None]
 
@@ -72,6 +73,13 @@ def named_weight(value: Any) -> tuple[str, float]:
     return name, finite(weight)
 
 
+def weight_of_model(value: Any) -> tuple[str, float]:
+    """Name and finite weight of MODEL=NUMBER, "" as the name of a bare number; or usage error."""
+    if isinstance(value, tuple) or "=" in value:
+        return named_weight(value)
+    return "", finite(value)
+
+
 source_argument = click.argument(
     "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
@@ -79,7 +87,7 @@ model_option = click.option(
     "--model",
     type=utf8,
     default="",
-    metavar="NAME",
+    metavar="NAME[:VERSION|@LABEL]",
     help="Model to use; not needed if the server has one.",
 )
 json_option = click.option(
@@ -108,12 +116,12 @@ def address_option(command: Command) -> Command:
     return connected
 
 
-def timeout_option(meaning: str) -> Callable[[Command], Command]:
+def timeout_option(meaning: str, default: float = 30.0) -> Callable[[Command], Command]:
     """--timeout, with what it bounds."""
     return click.option(
         "--timeout",
         type=positive,
-        default=30.0,
+        default=default,
         show_default=True,
         metavar="SECONDS",
         help=meaning,
@@ -143,6 +151,16 @@ def connect(address: str, timeout: float, model: str) -> Iterator[Client]:
     with open_client(address, timeout) as client:
         client.model = model or _only_model(client)
         yield client
+
+
+@contextmanager
+def connect_to(
+    address: str, timeout: float, models: Sequence[str]
+) -> Iterator[tuple[Client, list[ModelIdentity]]]:
+    """A client, and the models of those names; without names, the only one that the server has."""
+    with Client(address, timeout=timeout) as client:
+        names = models or [_only_model(client)]
+        yield client, [client.get_model(model=name).identity for name in names]
 
 
 def _only_model(client: Client) -> str:

@@ -58,7 +58,8 @@ def word_misfits(
 
 def rescored_bytes(texts: Texts) -> NDArray[np.int64]:
     """An upper bound of what is scored of each text to find its misfits, in bytes: (texts,)."""
-    return texts.word_counts() * (np.diff(texts.offsets) + len(_UNKNOWN))
+    bounds: NDArray[np.int64] = texts.word_counts() * (np.diff(texts.offsets) + len(_UNKNOWN))
+    return bounds
 
 
 def words_alone(model: LanguageModel[Any], words: list[bytes]) -> NDArray[np.float64]:
