@@ -109,10 +109,12 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         self, request: wire.DetectErrorsRequest, context: Context
     ) -> wire.DetectErrorsResponse:
         """Find words that do not fit, and what would fit better."""
-        served = self._repository.find(*selector(request.model))
+        served = self._find(request.model)
         work = await self._scheduler.run(detect.detect_work, request, self._limits, served)
         checked = await self._scheduler.check(served.model, work.batch, work.settings)
-        charge(int(checked.token_counts.sum()))
+        tokens = int(checked.token_counts.sum())
+        charge(tokens)
+        current_call().tokens += tokens
         return await self._scheduler.run(
             detect.detect_response, served, work, checked, self._limits
         )

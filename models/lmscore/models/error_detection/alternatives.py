@@ -223,11 +223,15 @@ def _ranked(
     """The changes that gain most, as what the span becomes."""
     best: dict[str, Alternative] = {}
     for edits in sorted(gains, key=lambda edits: -gains[edits]):
-        if gains[edits] <= 0 and (not span.oov or any(e.source == "deletion" for e in edits)):
+        if gains[edits] <= 0 and not all(_replaces_unknown(span, edit) for edit in edits):
             continue
         becomes = _becomes(span, text, edits)
         best.setdefault(becomes, Alternative(becomes, gains[edits], edits[0].source))
     return list(best.values())[:count]
+
+
+def _replaces_unknown(span: ErrorSpan, edit: _Edit) -> bool:
+    return span.words[edit.word].oov and edit.source != "deletion"
 
 
 def _becomes(span: ErrorSpan, text: bytes, edits: tuple[_Edit, ...]) -> str:
