@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from lmscore.client.cli.admin import admin
+from lmscore.client.cli.check import check
 from lmscore.client.cli.evaluate import evaluate
 from lmscore.client.cli.generate import generate
 from lmscore.client.cli.models import models
@@ -43,6 +44,7 @@ command.add_command(score)
 command.add_command(rescore)
 command.add_command(evaluate)
 command.add_command(predict)
+command.add_command(check)
 command.add_command(generate)
 command.add_command(tokenize)
 command.add_command(models)
@@ -78,8 +80,10 @@ def _message(error: Exception) -> str:
 
 def _exit_code(error: Exception) -> int:
     match error:
-        case click.UsageError() | UnknownFormatError():
+        case UnknownFormatError():
             return USAGE
+        case click.ClickException():  # a usage error's is 2
+            return error.exit_code
         case click.Abort():
             return INTERRUPTED
         case _:
