@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +74,12 @@ def serving(*arguments: str) -> Iterator[Servers]:
         command += ["--model", f"{name}={DEMO / path}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
-            yield Servers(_ready_address(process), metrics)
+            address = _ready_address(process)
+            threading.Thread(target=_discard, args=(process.stderr,), daemon=True).start()
+            yield Servers(address, metrics)
         finally:
             process.terminate()
-            _drained(process)
+            _end(process)
 
 
 def _ready_address(process: subprocess.Popen[str]) -> str:
@@ -90,9 +93,15 @@ def _ready_address(process: subprocess.Popen[str]) -> str:
     raise RunError(f"the server did not start: {last}")
 
 
-def _drained(process: subprocess.Popen[str]) -> None:
+def _discard(lines: Iterable[str]) -> None:
+    """Read the log: whoever writes it may wait for that, or leave lines out."""
+    for _ in lines:
+        pass
+
+
+def _end(process: subprocess.Popen[str]) -> None:
     try:
-        process.communicate(timeout=STOP_SECONDS)
+        process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
 
