@@ -134,17 +134,19 @@ def test_states_are_values(model: dropin.Model) -> None:
     assert sorted([known, dropin.State()]) == [dropin.State(), known]
 
 
-@pytest.mark.parametrize("word", ["", "a b", "a\0b", "\n", "x\ud800"[:1], "<unk>", "<s>"])
+@pytest.mark.parametrize("word", ["", "a b", "a\0b", "\n", "<unk>", "<s>"])
 def test_what_cannot_be_a_word_is_unknown(model: dropin.Model, word: str) -> None:
     full = model.BaseFullScore(dropin.State(), word, dropin.State())
 
     assert (full.log_prob, full.oov) == (-1.0, True)
 
 
-@pytest.mark.parametrize(("word", "known"), [("a", True), (b"b", True), ("</s>", True)])
-def test_the_vocabulary_has_its_words(model: dropin.Model, word: str, known: bool) -> None:
-    assert (word in model) is known
-    assert "<s>" in model
+def test_the_vocabulary_has_its_words(model: dropin.Model) -> None:
+    for word in ["a", "</s>", "<s>"]:
+        assert word in model
+    for word in ["x", "", "a b", "<unk>"]:
+        assert word not in model
+    assert b"a" in model
     assert model.known(["x", "a", "", "a b", "<unk>", "a"]) == ["a", "a"]
 
 
@@ -232,15 +234,14 @@ def test_many_words_after_many_states_take_a_request_for_each_kind_of_beginning(
             one = dropin.State()
             assert model.BaseFullScore(state, word, one) == full
             assert one == after
-        assert model.known([]) == model.base_full_scores([], []) == []
+        assert model.known([]) == []
+        assert model.base_full_scores([], []) == []
 
 
 def test_threads_share_a_model(model: dropin.Model) -> None:
     def walk(seed: int) -> list[float]:
-        rng, state, scores = random.Random(seed % 2), begin(model), []
-        for _ in range(20):
-            scores.append(model.BaseScore(state, rng.choice("abx"), state))
-        return scores
+        rng, state = random.Random(seed % 2), begin(model)
+        return [model.BaseScore(state, rng.choice("abx"), state) for _ in range(20)]
 
     with ThreadPoolExecutor(4) as pool:
         walks = list(pool.map(walk, range(8)))
@@ -266,9 +267,11 @@ def test_errors_are_the_clients(address: str, model: dropin.Model) -> None:
         dropin.Model(address, "other")
     with pytest.raises(TypeError, match="Cannot convert"):
         model.score(3)  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgumentError):
+    with pytest.raises(UnicodeEncodeError):  # as in the package
         model.score("\ud800")
-    with pytest.raises(ValueError, match="strict|longer|shorter"):
+    with pytest.raises(InvalidArgumentError):
+        model.BaseScore(dropin.State(), "\ud800", dropin.State())
+    with pytest.raises(ValueError, match="shorter"):
         model.base_full_scores([dropin.State()], [])
 
 

@@ -123,8 +123,7 @@ class Model:
         self, sentences: Iterable[str | bytes], bos: bool = True, eos: bool = True
     ) -> Iterator[float]:
         """The same for any number of sentences, in few requests."""
-        # As in the other package, whose two ways to split differ in vertical tabs and form feeds.
-        texts = map(_text, sentences) if bos and eos else map(_joined_words, sentences)
+        texts = map(_joined_words, sentences)
         for scored in self._scored(texts, bos=bos, eos=eos):
             total = 0.0
             for token in scored.tokens:
