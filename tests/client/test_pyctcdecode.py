@@ -160,4 +160,4 @@ def test_beams_are_those_of_pyctcdecode_through_kenlm(
         return [(text, frames, logit, lm) for text, _, frames, logit, lm in beams]
 
     assert rows(found) == rows(unbatched) == rows(expected)
-    assert expected[0][0].count(" ") >= 2  # so that states were walked through
+    assert " " in expected[0][0]  # so that states were walked through
