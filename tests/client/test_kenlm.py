@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import pickle
 import random
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from lmscore.client import Client, InvalidArgumentError, ModelNotFoundError
+from lmscore.client import Client, InvalidArgumentError, ModelNotFoundError, ModelNotReadyError
 from lmscore.client import kenlm as dropin
 from lmscore.client.recent import Recent
+from tests.client.fake_server import FakeServer
 from tests.client.served import served
 from tests.models.backoff import Backoff, random_backoff, random_texts
 
@@ -285,3 +287,20 @@ def test_the_least_recently_used_is_forgotten() -> None:
     assert (recent.get("a"), recent.get("b"), recent.get("c"), len(recent)) == (1, None, 3, 2)
     with pytest.raises(ValueError, match="at least 1"):
         Recent[str, int](0)
+
+
+def test_a_model_that_is_no_ngram_model_is_refused(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(server.address, model="fake") as client:
+        network = dataclasses.replace(client.get_model(), kind="lstm", ngram=None)
+        monkeypatch.setattr(client, "get_model", lambda **_: network)
+        with pytest.raises(InvalidArgumentError, match="no n-gram model, but lstm; use the Client"):
+            dropin.Model(client)
+
+
+def test_a_model_that_is_loading_is_refused(server: FakeServer) -> None:
+    server.behaviour.loading.add("fake")
+    with pytest.raises(ModelNotReadyError, match="still loading") as refused:
+        dropin.Model(server.address, "fake")
+    assert refused.value.reason == "MODEL_LOADING"
