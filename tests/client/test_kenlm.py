@@ -152,6 +152,25 @@ def test_the_vocabulary_has_its_words(model: dropin.Model) -> None:
     assert model.known(["x", "a", "", "a b", "<unk>", "a"]) == ["a", "a"]
 
 
+# --- against the definition of a back-off model ---
+
+
+@pytest.mark.parametrize("shape", ["trigrams", "bigrams", "suffixes pruned"])
+@pytest.mark.parametrize("bos", [True, False])
+def test_scores_with_and_without_states_equal_the_definition(
+    backoffs: dict[str, Backoff], address: str, shape: str, bos: bool
+) -> None:
+    texts = [text for text in random_texts(backoffs[shape], 2) if "\v" not in text][:8]
+    with dropin.Model(address, shape.replace(" ", "-")) as model:
+        for text in texts:
+            expected = [float(score) for score in backoffs[shape].events(text, bos=bos)]
+            state = begin(model) if bos else dropin.State()
+            words = [*filter(None, text.split(" ")), "</s>"]
+            walked = [model.BaseScore(state, word, state) for word in words]
+            assert [score for score, _, _ in model.full_scores(text, bos)] == expected
+            assert walked == expected
+
+
 # --- against the package ---
 
 
