@@ -22,6 +22,7 @@ from tests.client.fake_server import FakeServer
 from tests.client.served import served
 from tests.models.backoff import Backoff, random_backoff, random_texts
 
+FIXTURES = Path(__file__).parents[1] / "models/kenlm/fixtures"
 SHAPES: dict[str, dict[str, Any]] = {
     "trigrams": {},
     "bigrams": {"order": 2},
@@ -52,7 +53,8 @@ def paths(
         shape: backoff.write(folder / f"{shape.replace(' ', '-')}.arpa")
         for shape, backoff in backoffs.items()
     }
-    return {**{path.stem: path for path in written.values()}, "tiny": tiny_arpa}
+    named = {path.stem: path for path in written.values()}
+    return {**named, "tiny": tiny_arpa, "binary": FIXTURES / "pruned.trie.bin"}
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +199,17 @@ def test_everything_equals_kenlm_to_the_last_bit(
         assert set(ours.known(words)) == {word for word in words if word in theirs}
 
 
-@pytest.mark.parametrize("name", ["tiny", *(shape.replace(" ", "-") for shape in SHAPES)])
+@pytest.mark.parametrize("name", ["binary", *(shape.replace(" ", "-") for shape in SHAPES)])
 def test_walks_through_states_equal_kenlm_to_the_last_bit(
     peer: ModuleType, paths: dict[str, Path], backoffs: dict[str, Backoff], address: str, name: str
 ) -> None:
     theirs = peer.Model(str(paths[name]))
     rng = random.Random(name)
-    words = [*backoffs.get(name.replace("-", " "), Backoff({("a",): 0, ("b",): 0})).words, "new"]
-    choices = [word for word in words if word != "<s>"] + ["</s>", "<unk>"]
+    if name == "binary":
+        words = sorted(set((FIXTURES / "corpus.txt").read_text().split()))
+    else:
+        words = [word for word in backoffs[name.replace("-", " ")].words if word != "<s>"]
+    choices = [*words, "never-seen", "</s>", "<unk>"]
     with dropin.Model(address, name) as ours:
         my_state, its_state = begin(ours), peer.State()
         theirs.BeginSentenceWrite(its_state)
