@@ -82,6 +82,9 @@ dashboard-check: .venv/installed  ## Ask a real Prometheus every panel and rule,
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
 	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
+	@# It asks for an old NumPy that it can do without.
+	$(BIN)/pip install --quiet --no-deps pyctcdecode==0.5.0 pygtrie==2.6.2 \
+	  || echo "peers: pyctcdecode could not be installed; the tests that use it will skip"
 
 .PHONY: node-client
 node-client:  ## Install what the tests with a client for Node.js need

@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 WINDOW = "10s"
 COLUMNS = 3
+LEGEND_COLUMNS = 3
 UNITS: dict[str, Any] = {
     "s": EngFormatter("s"),
     "bytes": EngFormatter("B"),
@@ -38,7 +39,7 @@ def draw(source: Prometheus, output: Path, begin: float, end: float) -> None:
         for axis in list(axes.flat)[len(drawn) :]:
             axis.set_axis_off()
         figure.tight_layout(h_pad=1.5)
-        figure.savefig(output, dpi=80)
+        figure.savefig(output, dpi=66)
         plt.close(figure)
 
 
@@ -73,9 +74,14 @@ def _draw_panel(
             [at - begin for at, _ in points], [value for _, value in points], label=name, lw=1.2
         )
     axis.set_title(panel.title, loc="left", fontsize=10, fontweight="bold")
-    axis.set_ylim(bottom=0)
+    highest = max(value for _, points in lines for _, value in points)
+    axis.set_ylim(0, highest * (1.15 + 0.05 * -(-len(lines) // LEGEND_COLUMNS)))  # and the legend
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.xaxis.set_major_formatter(EngFormatter("s"))
-    axis.yaxis.set_major_formatter(UNITS.get(panel.unit, EngFormatter()))
+    axis.yaxis.set_major_formatter(UNITS.get(panel.unit, FuncFormatter(_count)))
     axis.tick_params(labelsize=7)
-    axis.legend(fontsize=6, ncols=2, loc="upper left", framealpha=0.7)
+    axis.legend(fontsize=5.5, ncols=LEGEND_COLUMNS, loc="upper left", framealpha=0.7)
+
+
+def _count(value: float, _position: object) -> str:
+    return f"{value:g}" if value < 1000 else EngFormatter()(value)

@@ -18,7 +18,8 @@ from tests.server.harness import running
 def served(models: dict[str, Path], **overrides: Any) -> Iterator[str]:
     """The address of a server with these models."""
     sources = tuple(ModelSource(name=name, path=path) for name, path in models.items())
-    settings = Settings(**{"model": sources, "listen": "127.0.0.1:0", **overrides})
+    given = {"model": sources, "listen": "127.0.0.1:0", "request_log_rate": 0, **overrides}
+    settings = Settings(**given)
     started: SimpleQueue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event] | None] = (
         SimpleQueue()
     )
