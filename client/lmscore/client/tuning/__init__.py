@@ -1,0 +1,1 @@
+"""Weights of a combination from n-best lists with references."""

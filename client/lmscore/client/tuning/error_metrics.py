@@ -1,0 +1,132 @@
+"""What is tuned for: error metrics of a corpus, as functions of sums over its segments.
+
+A metric gives every hypothesis some statistics; the corpus' score is a function of their sums, so that
+choosing other hypotheses means adding other rows. Sums stand in the last axis.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from sacrebleu.metrics import BLEU
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from lmscore.client.tuning.candidates import Floats
+
+BLEU_ORDER = 4
+CHRF_ORDER = 6
+CHRF_BETA = 2.0
+
+
+@dataclass(frozen=True)
+class ErrorMetric:
+    """One way to measure a corpus."""
+
+    name: str
+    statistics: Callable[[str, Sequence[str]], Floats]  # of each hypothesis against the reference
+    error: Callable[[Floats], Floats]  # of sums (…, statistics); lower is better
+    score: Callable[[float], float]  # an error as the number that people know
+    higher_is_better: bool = False
+
+
+def _edits(reference: Sequence[str], hypotheses: Sequence[Sequence[str]]) -> Floats:
+    return np.array(
+        [[Levenshtein.distance(reference, each), len(reference)] for each in hypotheses], float
+    ).reshape(-1, 2)
+
+
+def _word_edits(reference: str, hypotheses: Sequence[str]) -> Floats:
+    return _edits(reference.split(), [each.split() for each in hypotheses])
+
+
+def _character_edits(reference: str, hypotheses: Sequence[str]) -> Floats:
+    return _edits(" ".join(reference.split()), [" ".join(each.split()) for each in hypotheses])
+
+
+def _error_rate(sums: Floats) -> Floats:
+    return np.divide(
+        sums[..., 0],
+        sums[..., 1],
+        out=np.where(sums[..., 0] > 0, np.inf, 0.0),
+        where=sums[..., 1] > 0,
+    )
+
+
+def _ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1))
+
+
+def _matches(
+    reference: Sequence[str], hypothesis: Sequence[str], order: int
+) -> list[tuple[int, int, int]]:
+    """For n-grams of each length: how many the hypothesis has, the reference, and both."""
+    found = []
+    for length in range(1, order + 1):
+        ours, theirs = _ngrams(hypothesis, length), _ngrams(reference, length)
+        found.append((ours.total(), theirs.total(), (ours & theirs).total()))
+    return found
+
+
+_bleu_tokens = Tokenizer13a()
+
+
+def _bleu_statistics(reference: str, hypotheses: Sequence[str]) -> Floats:
+    expected = _bleu_tokens(reference.strip()).split()
+    rows = []
+    for hypothesis in hypotheses:
+        tokens = _bleu_tokens(hypothesis.strip()).split()
+        counts = _matches(expected, tokens, BLEU_ORDER)
+        both, ours = [match for _, _, match in counts], [total for total, _, _ in counts]
+        rows.append([len(tokens), len(expected), *both, *ours])
+    return np.array(rows, float).reshape(-1, 2 + 2 * BLEU_ORDER)
+
+
+def _bleu_error(sums: Floats) -> Floats:
+    flat = sums.reshape(-1, sums.shape[-1])
+    scores = [
+        BLEU.compute_bleu(
+            row[2 : 2 + BLEU_ORDER].tolist(),
+            row[2 + BLEU_ORDER :].tolist(),
+            int(row[0]),
+            int(row[1]),
+            smooth_method="exp",
+            max_ngram_order=BLEU_ORDER,
+        ).score
+        for row in flat
+    ]
+    return 100.0 - np.array(scores, float).reshape(sums.shape[:-1])
+
+
+def _chrf_statistics(reference: str, hypotheses: Sequence[str]) -> Floats:
+    expected = "".join(reference.split())
+    rows = [_matches(expected, "".join(each.split()), CHRF_ORDER) for each in hypotheses]
+    return np.array(rows, float).reshape(-1, 3 * CHRF_ORDER)
+
+
+def _chrf_error(sums: Floats) -> Floats:
+    ours, theirs, both = np.moveaxis(sums.reshape(*sums.shape[:-1], CHRF_ORDER, 3), -1, 0)
+    counts = (ours > 0) & (theirs > 0)  # lengths that texts are too short for do not count
+    precision = np.divide(both, ours, out=np.zeros_like(both), where=counts)
+    recall = np.divide(both, theirs, out=np.zeros_like(both), where=counts)
+    lengths = np.maximum(counts.sum(axis=-1), 1)
+    mean_precision, mean_recall = precision.sum(axis=-1) / lengths, recall.sum(axis=-1) / lengths
+    factor = CHRF_BETA**2
+    below = factor * mean_precision + mean_recall
+    product = (1 + factor) * mean_precision * mean_recall
+    return 100.0 - 100.0 * np.divide(product, below, out=np.zeros_like(below), where=below > 0)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        ErrorMetric("wer", _word_edits, _error_rate, lambda error: 100.0 * error),
+        ErrorMetric("cer", _character_edits, _error_rate, lambda error: 100.0 * error),
+        ErrorMetric("bleu", _bleu_statistics, _bleu_error, lambda error: 100.0 - error, True),
+        ErrorMetric("chrf", _chrf_statistics, _chrf_error, lambda error: 100.0 - error, True),
+    )
+}
+"""By name. Error rates are of words or characters, blanks counted; BLEU and chrF are sacrebleu's."""
