@@ -303,7 +303,7 @@ def test_line_ends_within_a_hypothesis_do_not_break_lines(lmscore: Lmscore, tmp_
     ("content", "exit_code", "problem"),
     [
         ("what is this\n", 2, "not a known n-best format"),
-        ('{"id": "a", "hyps": [["x", NaN]]}\n', 1, "nbest:1: NaN is not a finite score"),
+        ('{"id": "a", "hyps": [["x", NaN]]}\n', 1, "nbest:1: NaN is not a finite number"),
         ("", 1, "no n-best lists"),
     ],
 )

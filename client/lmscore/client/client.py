@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import count
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -15,7 +16,7 @@ import grpc
 from lmscore.client import convert, convert_generation
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
-from lmscore.client.errors import DeadlineExceededError, UnavailableError
+from lmscore.client.errors import DeadlineExceededError, LmscoreError, UnavailableError
 from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
 from lmscore.client.requests import (
@@ -27,9 +28,11 @@ from lmscore.client.requests import (
     ScoreSettings,
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
+from lmscore.client.retries import pause_before_retry
 from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
 from lmscore.client.watchdog import Watchdog
 from lmscore.v1.language_model_service_pb2 import (
+    RescoreRequest,
     RescoreResponse,
     ScoreStreamRequest,
     ScoreStreamResponse,
@@ -178,26 +181,27 @@ class Client:
 
         At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them. A list
         that is too large for a request of its own has an error in its place, in an answer of
-        model version 0.
+        model version 0. A request that the server has no room for is sent again when it says.
         """
-        calls: deque[tuple[int, grpc.Future[RescoreResponse]]] = deque()  # with their lists' count
+        calls: deque[tuple[RescoreRequest, grpc.Future[RescoreResponse]]] = deque()
+
+        def send(request: RescoreRequest) -> grpc.Future[RescoreResponse]:
+            self._check_open()
+            return self._language_model.Rescore.future(request, self._seconds(timeout))
 
         def next_answer() -> Answer[RescoredList]:
-            count, call = calls.popleft()
+            request, call = calls.popleft()
             try:
-                return convert.rescored(call.result())
-            except grpc.RpcError as error:
-                failure = error_from_rpc(error, self.address)
-                if count == 1 and convert.lists_at_fault(failure):
+                return convert.rescored(self._result(call, lambda: send(request)))
+            except LmscoreError as failure:
+                if len(request.lists) == 1 and convert.lists_at_fault(failure):
                     return convert.unanswered(failure, self.model, choice)
-                raise failure from error
+                raise
 
         try:
             for batch in batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
-                self._check_open()
-                call = self._language_model.Rescore.future(request, self._seconds(timeout))
-                calls.append((len(batch), call))
+                calls.append((request, send(request)))
                 if len(calls) >= max_in_flight:
                     yield next_answer()
             while calls:
@@ -297,6 +301,22 @@ class Client:
             return method(request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready)
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.address) from error
+
+    def _result(
+        self, call: grpc.Future[Response], send_again: Callable[[], grpc.Future[Response]]
+    ) -> Response:
+        """What a call ends with, after others in its place while the server has no room."""
+        for attempt in count():
+            try:
+                return call.result()
+            except grpc.RpcError as error:
+                failure = error_from_rpc(error, self.address)
+                pause = pause_before_retry(failure, attempt)
+                if pause is None:
+                    raise failure from error
+            time.sleep(pause)
+            call = send_again()
+        raise AssertionError("attempts have no end of their own")
 
     def _read(
         self, call: Iterator[ScoreStreamResponse], watchdog: Watchdog

@@ -39,6 +39,7 @@ class Hypothesis:
 
     text: str
     features: Mapping[str, float] = field(default_factory=dict)  # finite, higher is better
+    columns: Sequence[str] = ()  # what else its file says of it; never sent, kept on writing
 
 
 @dataclass(frozen=True, slots=True)

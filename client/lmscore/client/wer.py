@@ -62,10 +62,13 @@ class WerComparison:
         if nbest.reference is None:
             return
         errors = word_errors(nbest.reference, [each.text for each in nbest.hypotheses])
-        given = max(
-            range(len(errors)), key=lambda i: nbest.hypotheses[i].features[SCORE]
-        )  # the first of equals
-        self.before += errors[given]
+        self.before += errors[_given_best(nbest)]
         self.after += errors[winner]
         self.oracle += min(errors, key=lambda each: each.errors)
         self.lists += 1
+
+
+def _given_best(nbest: NBestList) -> int:
+    """The choice of whoever made the list: the best score, or what stands first without one."""
+    scores = [each.features.get(SCORE, 0.0) for each in nbest.hypotheses]
+    return max(range(len(scores)), key=scores.__getitem__)  # the first of equals

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from lmscore.client.client import Client
+from lmscore.client.results import ModelIdentity
 
 Command = Callable[..., None]
 
@@ -69,6 +70,13 @@ def named_weight(value: Any) -> tuple[str, float]:
     if not name or not equals:
         raise click.BadParameter(f"{value!r} is not NAME=WEIGHT.")
     return name, finite(weight)
+
+
+def weight_of_model(value: Any) -> tuple[str, float]:
+    """Name and finite weight of MODEL=NUMBER, "" as the name of a bare number; or usage error."""
+    if isinstance(value, tuple) or "=" in value:
+        return named_weight(value)
+    return "", finite(value)
 
 
 source_argument = click.argument(
@@ -136,6 +144,16 @@ def connect(address: str, timeout: float, model: str) -> Iterator[Client]:
     with Client(address, timeout=timeout) as client:
         client.model = model or _only_model(client)
         yield client
+
+
+@contextmanager
+def connect_to(
+    address: str, timeout: float, models: Sequence[str]
+) -> Iterator[tuple[Client, list[ModelIdentity]]]:
+    """A client, and the models of those names; without names, the only one that the server has."""
+    with Client(address, timeout=timeout) as client:
+        names = models or [_only_model(client)]
+        yield client, [client.get_model(model=name).identity for name in names]
 
 
 def _only_model(client: Client) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from io import StringIO
-from typing import Any, TextIO, cast
+from typing import Any, Protocol, TextIO, cast
 
 import click
 from rich.cells import cell_len
@@ -21,7 +21,26 @@ from rich.table import Table
 
 from lmscore.client.errors import ItemError
 from lmscore.client.results import ModelIdentity
-from lmscore.client.textfile import STDIN, LineReader
+from lmscore.client.textfile import STDIN
+
+
+class Readable(Protocol):
+    """What is read piece by piece."""
+
+    @property
+    def path(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of it, where that is known."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Bytes that have been read."""
+        ...
 
 
 def note(message: str, *, dim: bool = False) -> None:
@@ -122,7 +141,7 @@ def table_text(table: Table) -> str:
 
 
 @contextmanager
-def progress(source: LineReader, out: TextIO | None = None) -> Iterator[Callable[[], None]]:
+def progress(source: Readable, out: TextIO | None = None) -> Iterator[Callable[[], None]]:
     """A bar of how much of a file was read, on standard error; gives what moves it.
 
     Only there if that is a terminal and ``out`` is not: lines that come by show progress too.

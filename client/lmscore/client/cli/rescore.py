@@ -1,68 +1,70 @@
-"""``lmscore rescore``: the best hypothesis of every n-best list."""
+"""``lmscore rescore``: re-ranks n-best lists with one language model or several."""
 
 from __future__ import annotations
 
-from itertools import chain, islice, tee
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from lmscore.client.cli.options import (
     batch_option,
-    connect,
+    connect_to,
     connection_options,
     finite,
     json_option,
-    model_option,
     named_weight,
+    utf8,
+    weight_of_model,
 )
-from lmscore.client.cli.output import (
-    answered_by,
-    complain,
-    json_line,
-    output,
-    progress,
-    table_text,
-)
-from lmscore.client.errors import ItemError
-from lmscore.client.nbest import read_nbest
-from lmscore.client.requests import NBestList, RescoreWeights
-from lmscore.client.results import ModelIdentity, RescoredList
-from lmscore.client.textfile import STDIN, LineReader
-
-if TYPE_CHECKING:
-    from lmscore.client.wer import WerComparison
+from lmscore.client.cli.output import progress
+from lmscore.client.cli.rescore_run import Job, Run
+from lmscore.client.cli.rescore_weights import combination, of_models
+from lmscore.client.nbest import FORMATS, Source
+from lmscore.client.ranked_output import OUTPUTS, SAME
+from lmscore.client.textfile import STDIN
 
 
 @click.command()
-@click.argument(
-    "nbest", metavar="NBEST|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+@click.argument("nbest", metavar="NBEST|-", type=click.Path(exists=True, allow_dash=True))
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    help="What NBEST is; default: told by what it begins with.",
+)
+@click.option(
+    "--beam-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Rows a list, for NeMo's format, which has no ids.",
+)
+@click.option(
+    "--model",
+    "models",
+    type=utf8,
+    multiple=True,
+    metavar="NAME",
+    help="Model to use, or several; not needed if the server has one.",
 )
 @click.option(
     "--lm-weight",
-    type=finite,
-    metavar="NUMBER",
-    default=1.0,
-    show_default=True,
-    help="Factor of the model's log-probability (nats).",
+    "lm_weights",
+    type=weight_of_model,
+    multiple=True,
+    metavar="[MODEL=]NUMBER",
+    help="Factor of a model's log-probability (nats).  [default: 1]",
 )
 @click.option(
     "--length-bonus",
     type=finite,
     metavar="NUMBER",
-    default=0.0,
-    show_default=True,
-    help="Added for every word.",
+    help="Added for every word.  [default: 0]",
 )
 @click.option(
     "--oov-penalty",
     type=finite,
     metavar="NUMBER",
-    default=0.0,
-    show_default=True,
-    help="Subtracted for every out-of-vocabulary token.",
+    help="Subtracted for every token out of the first model's vocabulary.  [default: 0]",
 )
 @click.option(
     "--feature-weight",
@@ -70,30 +72,51 @@ if TYPE_CHECKING:
     type=named_weight,
     multiple=True,
     metavar="NAME=WEIGHT",
-    help='Factor of a score of the list; 1 if not given. The formats below call theirs "score".',
+    help='Factor of a score of the list. Without it, 1; but 0 beside a "score", a total.',
+)
+@click.option(
+    "--weights",
+    "weights_file",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE.toml",
+    help="Weights of models and features; the flags above have precedence.",
 )
 @click.option(
     "-o",
     "--output",
     "path",
-    type=click.Path(dir_okay=False, allow_dash=True),
+    type=click.Path(allow_dash=True),
     default=STDIN,
-    metavar="FILE",
-    help="Where to write; default: standard output.",
+    metavar="PATH",
+    help="File to write, or folder for formats that are one; default: standard output.",
+)
+@click.option(
+    "--output-format",
+    type=click.Choice([*OUTPUTS, SAME]),
+    help="What to write: see above.  [default: best]",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where a run with this output was ended; from the beginning if none was.",
 )
 @batch_option(2000, "Hypotheses")
-@model_option
 @json_option
 @connection_options
 def rescore(
     nbest: str,
-    lm_weight: float,
-    length_bonus: float,
-    oov_penalty: float,
+    format_name: str | None,
+    beam_size: int | None,
+    models: tuple[str, ...],
+    lm_weights: tuple[tuple[str, float], ...],
+    length_bonus: float | None,
+    oov_penalty: float | None,
     feature_weights: tuple[tuple[str, float], ...],
+    weights_file: str | None,
     path: str,
+    output_format: str | None,
+    resume: bool,
     batch: int,
-    model: str,
     as_json: bool,
     address: str,
     timeout: float,
@@ -101,117 +124,64 @@ def rescore(
     """Choose the best hypothesis of every n-best list, by the list's score and the model's.
 
     A hypothesis' total is its score + lm-weight * log-probability (nats) + length-bonus * words
-    - oov-penalty * OOV tokens. Writes "id TAB text" for every list, in order. Where the lists
-    have references, word error rates before and after follow on standard error, with that of the
-    oracle: the best hypothesis that there is.
+    - oov-penalty * OOV tokens. Where the lists have references, word error rates before and after
+    follow on standard error, with that of the oracle: the best hypothesis that there is.
 
-    NBEST is plain or gzipped, in one of these formats:
+    NBEST is a file, maybe packed, or a folder, of one of these formats, which it is recognized by:
 
     \b
-      {"id": "utt1", "ref": "optional", "hyps": [["text", -3.1], ...]}   a list a line
-      id TAB score TAB text                                              a hypothesis a line
+      jsonl        {"id": "utt1", "ref": "optional", "hyps": [["text", -3.1], ...]}
+      tsv          id TAB score TAB text
+      moses        id ||| text ||| name= value ... ||| total
+      mlm-scoring  {"utt1": {"ref": "...", "hyp_1": {"score": -3.1, "text": "..."}}}
+      nemo         text TAB score                       with --beam-size
+      srilm        acoustic lm nwords words             a file, or a folder with a file a list
+      kaldi        a folder with words_text, acwt and lmwt.lmonly
+      espnet       a folder with 1best_recog/text, 1best_recog/score and so on
+
+    \b
+    What --output-format writes, in the order of the lists:
+      best   id TAB text                       lines  text, one line a segment
+      trn    text (id)                         kaldi  id text
+      tsv    every hypothesis, best first, with all scores and the total
+      jsonl  the lists with the models' log-probabilities as further features
+      same   the format of NBEST, with those features where it has room, or the total as score
+
+    A run that writes to a file or folder keeps OUTPUT.progress beside it until it is done; if it
+    is ended before that, by whatever, the same command with --resume goes on.
 
     \b
     Examples:
       lmscore rescore nbest.jsonl --lm-weight 0.003
       lmscore rescore nbest.tsv.gz --lm-weight 0.5 --length-bonus 0.2 -o best.txt
-      lmscore rescore nbest.jsonl --feature-weight score=2 --json | jq .text
+      lmscore rescore nbest.moses --output-format same -o with-lm.moses --resume
+      lmscore rescore exp/decode --model cv --model lstm --weights tuned.toml -o hyp.trn \\
+          --output-format trn
     """
-    _refuse_repeated([name for name, _ in feature_weights])
+    if as_json and output_format:
+        raise click.UsageError("--json and --output-format are both given")
     _keep_input(nbest, path)
-    weights = RescoreWeights(lm_weight, length_bonus, oov_penalty, dict(feature_weights))
-    write = _json if as_json else _line
-    lines = LineReader(nbest)
-    compared = Comparison()
-    count = failed = 0
-    with connect(address, timeout, model) as client:
-        sent, kept = tee(read_nbest(lines))
-        answers = client.rescore_stream(sent, [weights], batch_hypotheses=batch)
-        first = list(islice(answers, 1))  # before opening the output, which empties it
-        with output(path) as out, progress(lines, out) as shown:
-            for answer in chain(first, answers):
-                # kept goes on after the answer
-                for outcome, given in zip(answer.outcomes, kept, strict=False):
-                    count += 1
-                    if isinstance(outcome, ItemError):
-                        complain(f"list {given.id}: {outcome.problem}")
-                        failed += 1
-                        continue
-                    out.write(write(given, outcome, answer.model))
-                    compared.add(given, outcome)
-                shown()
-    compared.print()
-    if failed:
-        raise click.ClickException(f"{failed} of {count} lists could not be ranked")
-
-
-def _refuse_repeated(names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise click.UsageError(f"--feature-weight {name} is given more than once")
+    weights = combination(
+        weights_file, models, lm_weights, feature_weights, length_bonus, oov_penalty
+    )
+    names = [name for name in models or weights.models if name]
+    source = Source(nbest, beam_size)
+    job = Job(source, format_name, path, "json" if as_json else output_format or "best", batch)
+    try:
+        with connect_to(address, timeout, names) as (client, identities):
+            run = Run(job, client, identities, of_models(weights, identities))
+            run.prepare(resume=resume)
+            with run.opened() as out, progress(source, out.terminal) as shown:
+                for _ in run.batches():
+                    shown()
+    finally:
+        source.close()
+    run.print_word_errors()
+    if run.failed:
+        raise click.ClickException(f"{run.failed} of {run.count} lists could not be ranked")
 
 
 def _keep_input(nbest: str, path: str) -> None:
     """Refuse to write over what is still to be read."""
     if STDIN not in (path, nbest) and Path(path).exists() and Path(path).samefile(nbest):
         raise click.UsageError(f"--output {path} is the n-best file itself")
-
-
-def _line(given: NBestList, outcome: RescoredList, _: ModelIdentity) -> str:
-    text = given.hypotheses[outcome.rankings[0].best].text
-    return f"{_one_line(given.id)}\t{_one_line(text)}\n"
-
-
-def _one_line(text: str) -> str:
-    """JSON can have line ends and tabs in a text; a line of ours cannot."""
-    return text.translate({ord(each): " " for each in "\t\n\r"})
-
-
-def _json(given: NBestList, outcome: RescoredList, model: ModelIdentity) -> str:
-    (ranking,) = outcome.rankings
-    return json_line(
-        {
-            "id": given.id,
-            "text": given.hypotheses[ranking.best].text,
-            "order": ranking.order,
-            "totals": ranking.totals,
-            "log_probs": outcome.log_probs,
-            "token_counts": outcome.token_counts,
-            "oov_counts": outcome.oov_counts,
-            **answered_by(model),
-        }
-    )
-
-
-class Comparison:
-    """Word error rates of the lists that have a reference."""
-
-    def __init__(self) -> None:
-        self._wer: WerComparison | None = None
-
-    def add(self, given: NBestList, outcome: RescoredList) -> None:
-        """Count a list."""
-        if given.reference is None:
-            return
-        if self._wer is None:
-            from lmscore.client.wer import WerComparison  # jiwer takes its time to import
-
-            self._wer = WerComparison()
-        self._wer.add(given, outcome.rankings[0].best)
-
-    def print(self) -> None:
-        """Write the rates to standard error, if there are any."""
-        if self._wer is None:
-            return
-        table = Table("", box=None, pad_edge=False)
-        for heading in ("WER", "errors", "words"):
-            table.add_column(heading, justify="right")
-        rows = {
-            "as given": self._wer.before,
-            "re-ranked": self._wer.after,
-            "oracle": self._wer.oracle,
-        }
-        for name, errors in rows.items():
-            rate = f"{errors.rate:.2%}" if errors.words else "-"  # no words, no rate
-            table.add_row(name, rate, str(errors.errors), str(errors.words))
-        click.echo(table_text(table), err=True, nl=False)

@@ -1,0 +1,1 @@
+"""The n-best formats of other programs: a module a format, and the table of them."""
