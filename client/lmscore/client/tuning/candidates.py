@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-IMPOSSIBLE_MARGIN = 1000.0
-"""How much worse than the worst possible hypothesis of all lists an impossible one counts, in nats."""
+IMPOSSIBLE = -1e9
+"""What counts for a feature of -inf: bad enough to lose with any weight that is worth the name."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Candidates:
 def candidates(features: Sequence[Floats], statistics: Sequence[Floats]) -> Candidates:
     """Pads the matrices of each list, (hypotheses, features) and (hypotheses, statistics).
 
-    A feature of -inf, which a model gives what it holds impossible, becomes a number below all.
+    A feature of -inf, which a model gives what it holds impossible, becomes IMPOSSIBLE.
     """
     shape = (len(features), max((len(each) for each in features), default=0))
     present = np.zeros(shape, bool)
@@ -54,10 +54,5 @@ def candidates(features: Sequence[Floats], statistics: Sequence[Floats]) -> Cand
         present[i, : len(values)] = True
         padded[i, : len(values)] = values
         counted[i, : len(counts)] = counts
-    return Candidates(_finite(padded), counted, present)
+    return Candidates(np.maximum(padded, IMPOSSIBLE), counted, present)
 
-
-def _finite(features: Floats) -> Floats:
-    possible = np.isfinite(features)
-    lowest = np.min(features, axis=(0, 1), where=possible, initial=0.0)  # (features,)
-    return np.where(possible, features, lowest - IMPOSSIBLE_MARGIN)

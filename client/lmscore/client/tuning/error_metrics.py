@@ -6,13 +6,13 @@ choosing other hypotheses means adding other rows. Sums stand in the last axis.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
-from sacrebleu.metrics import BLEU
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from lmscore.client.tuning.candidates import Floats
@@ -20,6 +20,7 @@ from lmscore.client.tuning.candidates import Floats
 BLEU_ORDER = 4
 CHRF_ORDER = 6
 CHRF_BETA = 2.0
+_BLANKS = re.compile(r"\s\s+")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ErrorMetric:
     name: str
     statistics: Callable[[str, Sequence[str]], Floats]  # of each hypothesis against the reference
     error: Callable[[Floats], Floats]  # of sums (…, statistics); lower is better
-    score: Callable[[float], float]  # an error as the number that people know
+    score: Callable[[Floats], Floats]  # errors as the numbers that people know
     higher_is_better: bool = False
 
 
@@ -40,20 +41,21 @@ def _edits(reference: Sequence[str], hypotheses: Sequence[Sequence[str]]) -> Flo
 
 
 def _word_edits(reference: str, hypotheses: Sequence[str]) -> Floats:
-    return _edits(reference.split(), [each.split() for each in hypotheses])
+    return _edits(_words(reference), [_words(each) for each in hypotheses])
+
+
+def _words(text: str) -> list[str]:
+    """The words that jiwer sees: a single blank that is not a space does not part them."""
+    return [word for word in _BLANKS.sub(" ", text).strip().split(" ") if word]
 
 
 def _character_edits(reference: str, hypotheses: Sequence[str]) -> Floats:
-    return _edits(" ".join(reference.split()), [" ".join(each.split()) for each in hypotheses])
+    return _edits(reference.strip(), [each.strip() for each in hypotheses])
 
 
 def _error_rate(sums: Floats) -> Floats:
-    return np.divide(
-        sums[..., 0],
-        sums[..., 1],
-        out=np.where(sums[..., 0] > 0, np.inf, 0.0),
-        where=sums[..., 1] > 0,
-    )
+    rates: Floats = sums[..., 0] / np.maximum(sums[..., 1], 1)  # of no words, the errors alone
+    return rates
 
 
 def _ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
@@ -86,25 +88,23 @@ def _bleu_statistics(reference: str, hypotheses: Sequence[str]) -> Floats:
 
 
 def _bleu_error(sums: Floats) -> Floats:
-    flat = sums.reshape(-1, sums.shape[-1])
-    scores = [
-        BLEU.compute_bleu(
-            row[2 : 2 + BLEU_ORDER].tolist(),
-            row[2 + BLEU_ORDER :].tolist(),
-            int(row[0]),
-            int(row[1]),
-            smooth_method="exp",
-            max_ngram_order=BLEU_ORDER,
-        ).score
-        for row in flat
-    ]
-    return 100.0 - np.array(scores, float).reshape(sums.shape[:-1])
+    ours, theirs = sums[..., 0], sums[..., 1]
+    matches, totals = sums[..., 2 : 2 + BLEU_ORDER], sums[..., 2 + BLEU_ORDER :]
+    # The first length without a match counts as half a match, the next as a quarter, and so on.
+    smoothing = 0.5 ** np.cumsum(matches == 0, axis=-1)
+    logs = np.log(np.where(matches > 0, matches, smoothing)) - np.log(np.maximum(totals, 1))
+    brevity = np.minimum(0.0, 1.0 - theirs / np.maximum(ours, 1))
+    scores = 100.0 * np.exp(brevity + logs.mean(axis=-1))
+    counts = (totals > 0).all(axis=-1) & (matches > 0).any(axis=-1)
+    return np.where(counts, 100.0 - scores, 100.0)
 
 
 def _chrf_statistics(reference: str, hypotheses: Sequence[str]) -> Floats:
     expected = "".join(reference.split())
     rows = [_matches(expected, "".join(each.split()), CHRF_ORDER) for each in hypotheses]
-    return np.array(rows, float).reshape(-1, 3 * CHRF_ORDER)
+    counts = np.array(rows, float).reshape(-1, CHRF_ORDER, 3)
+    counts[..., 0] *= counts[..., 1] > 0  # what the reference is too short for does not count
+    return counts.reshape(-1, 3 * CHRF_ORDER)
 
 
 def _chrf_error(sums: Floats) -> Floats:
@@ -129,4 +129,5 @@ METRICS = {
         ErrorMetric("chrf", _chrf_statistics, _chrf_error, lambda error: 100.0 - error, True),
     )
 }
-"""By name. Error rates are of words or characters, blanks counted; BLEU and chrF are sacrebleu's."""
+"""By name. Error rates are jiwer's: characters are those of the text without the blanks around it.
+BLEU (13a, exponential smoothing) and chrF are sacrebleu's."""

@@ -1,4 +1,4 @@
-"""The exact best step along a direction in the space of weights (Och 2003, section 4).
+"""How the error runs along a line in the space of weights, exactly (Och 2003, section 4).
 
 Along a line, the total of every hypothesis is a straight line in the step, and the winner of a list is
 whichever is on top: the upper envelope. The error changes only where some list changes its winner,
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from lmscore.client.tuning.candidates import Candidates, Floats
 
+Error = Callable[[Floats], Floats]
+"""Maps sums of statistics, (n, statistics), to errors, (n,)."""
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -27,14 +30,6 @@ class Changes:
     winners: NDArray[np.intp]  # (changes,) from that step on
 
 
-@dataclass(frozen=True)
-class Step:
-    """A step along a line and the error there."""
-
-    size: float
-    error: float
-
-
 def changes(candidates: Candidates, weights: Floats, direction: Floats) -> Changes:
     """The upper envelopes of all lists along ``weights + step * direction``."""
     at_zero = candidates.features @ weights  # (lists, hypotheses)
@@ -44,7 +39,7 @@ def changes(candidates: Candidates, weights: Floats, direction: Floats) -> Chang
     leads = candidates.present & (slopes == lowest)
     current = np.argmax(np.where(leads, at_zero, -np.inf), axis=1)
     first, since = current.copy(), np.full(candidates.lists, -np.inf)
-    found: list[tuple[Floats, NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]] = []
+    found = [(np.empty(0), rows[:0], rows[:0], rows[:0])]
     while len(rows):  # each round finds the next change of every list that has one
         crossings = _crossings(at_zero, slopes, candidates.present, rows, current[rows])
         following = crossings.min(axis=1)
@@ -75,45 +70,54 @@ def _crossings(
     return np.divide(leads, gains, out=np.full(gains.shape, np.inf), where=overtakes)
 
 
-def best_step(
-    candidates: Candidates,
-    weights: Floats,
-    direction: Floats,
-    error: Callable[[Floats], Floats],
-    low: float = -np.inf,
-    high: float = np.inf,
-) -> Step:
-    """The step from low to high with the least error, in the middle of where that is the error.
+@dataclass(frozen=True)
+class Profile:
+    """The error along a line: constant between the steps at which it may change."""
 
-    Error maps sums of statistics, (n, statistics), to errors, (n,). A step of 0 is kept where no
-    other is better.
-    """
+    steps: Floats  # (changes,) ascending
+    errors: Floats  # (changes + 1,) before, between and after them
+
+    def at(self, steps: Floats) -> Floats:
+        """The error at some steps; at a change, that after it."""
+        found: Floats = self.errors[np.searchsorted(self.steps, steps, side="right")]
+        return found
+
+    def smoothed(self, steps: Floats, window: float) -> Floats:
+        """The mean error within a window to both sides of some steps; the error itself for 0."""
+        if window == 0 or not len(self.steps):
+            return self.at(steps)
+        return (self._integral(steps + window) - self._integral(steps - window)) / (2 * window)
+
+    def _integral(self, ends: Floats) -> Floats:
+        """Of the error from the first change to some steps."""
+        up_to_changes = np.cumsum(np.diff(self.steps, prepend=self.steps[0]) * self.errors[:-1])
+        since = np.searchsorted(self.steps, ends, side="right")
+        last = np.maximum(since - 1, 0)
+        total: Floats = up_to_changes[last] + (ends - self.steps[last]) * self.errors[since]
+        return total
+
+    def corners(self, low: float, high: float, window: float) -> Floats:
+        """Steps from low to high of which one has the least smoothed error.
+
+        That is linear in between; without a window, where the error itself is constant, the
+        middles of all its pieces.
+        """
+        if window > 0:
+            found = np.concatenate((self.steps - window, self.steps + window, [low, high]))
+            return np.clip(found, low, high)
+        inside = self.steps[(self.steps > low) & (self.steps < high)]
+        ends = np.concatenate(([low], inside, [high]))
+        middles: Floats = (ends[:-1] + ends[1:]) / 2
+        return middles
+
+
+def profile(
+    candidates: Candidates, weights: Floats, direction: Floats, error: Error
+) -> Profile:
+    """The error of all lists' winners along ``weights + step * direction``."""
     line = changes(candidates, weights, direction)
-    sums = _sums(candidates, line)
-    begins = np.concatenate(([-np.inf], line.steps)).clip(low, high)
-    ends = np.concatenate((line.steps, [np.inf])).clip(low, high)
-    errors = np.where(ends > begins, error(sums), np.inf)
-    least = float(errors.min())
-    if (errors[(begins < 0) & (ends > 0)] <= least).any():
-        return Step(0.0, least)
-    best = int(np.argmin(errors))
-    return Step(_inside(float(begins[best]), float(ends[best]), line.steps), least)
-
-
-def _sums(candidates: Candidates, line: Changes) -> Floats:
-    """Sums of statistics between the changes. Shape (changes + 1, statistics)."""
     statistics = candidates.statistics
     steps = statistics[line.lists, line.winners] - statistics[line.lists, line.losers]
     start = candidates.chosen(line.first).sum(axis=0, keepdims=True)
-    sums: Floats = np.concatenate((start, start + np.cumsum(steps, axis=0)))
-    return sums
-
-
-def _inside(begin: float, end: float, steps: Floats) -> float:
-    """A step well inside an interval, which may be open to one side or both."""
-    if np.isfinite(begin) and np.isfinite(end):
-        return (begin + end) / 2
-    beyond = float(steps[-1] - steps[0]) / 100 if len(steps) > 1 else 1.0
-    if np.isfinite(begin):
-        return begin + beyond
-    return end - beyond if np.isfinite(end) else 0.0
+    sums = np.concatenate((start, start + np.cumsum(steps, axis=0)))
+    return Profile(line.steps, error(sums))

@@ -1,133 +1,154 @@
-"""Weights with the least error on lists: exact line searches along coordinates, restarted."""
+"""Weights with the least error on lists: exact line searches along coordinates, restarted.
+
+The error of the lists at hand is a step function of the weights, and its deepest hole is seldom where
+other lists have theirs. So the searches look at its mean over a window of weights around each (Cer,
+Jurafsky and Manning 2008), which is exact too, and weights that are not a model's cost something.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmscore.client.tuning.candidates import Candidates, Floats
-from lmscore.client.tuning.line_search import best_step, changes
+from lmscore.client.tuning.line_search import Error, changes, profile
 
-MAX_ROUNDS = 50
-RANDOM_DIRECTIONS = 4
-"""Directions tried in each round besides the coordinates: error surfaces have ridges between them."""
+MAX_ROUNDS = 10
+ENOUGH = 1e-9
+"""Less gain than this is rounding."""
 
 
 @dataclass(frozen=True)
-class Range:
-    """The weights that may be tried: one of equal bounds is fixed."""
+class Space:
+    """Where weights are searched, and what else than the error counts. All (features,)."""
 
-    low: Floats  # (features,)
-    high: Floats  # (features,)
+    start: Floats
+    low: Floats
+    high: Floats  # as low as low for a weight that is fixed
+    windows: Floats  # half the width that the error is averaged over; 0 for the error itself
+    penalties: Floats  # error that one unit of distance from the start counts for
 
     @property
-    def free(self) -> NDArray[np.bool_]:
+    def free(self) -> NDArray[np.intp]:
         """Which weights are searched."""
-        return self.low < self.high
+        return np.flatnonzero(self.low < self.high)
 
+    def holding(self, held: Sequence[int]) -> Space:
+        """The same with some more weights fixed where they start."""
+        low, high = self.low.copy(), self.high.copy()
+        low[held] = high[held] = self.start[held]
+        return replace(self, low=low, high=high)
 
-@dataclass(frozen=True)
-class Found:
-    """Weights and their error on the lists that they were found on."""
-
-    weights: Floats  # (features,)
-    error: float
+    def plain(self) -> Space:
+        """The same for the error alone, as it is."""
+        return replace(
+            self, windows=np.zeros_like(self.windows), penalties=np.zeros_like(self.penalties)
+        )
 
 
 def search(
     candidates: Candidates,
-    error: Callable[[Floats], Floats],
-    start: Floats,
-    range_: Range,
+    error: Error,
+    space: Space,
+    rivals: Sequence[int],
     restarts: int,
     random: np.random.Generator,
     report: Callable[[], None] = lambda: None,
-) -> Found:
-    """The best of the start and some restarts from random weights; never worse than the start.
+) -> Floats:
+    """Weights whose error on the lists is at most that of the start.
 
-    Report is called after each of them.
+    Searches begin at the start, at the optimum of each rival alone (features that say much the
+    same, such as models, keep each other from moving), and at some random weights. Report is
+    called after each.
     """
-    best = descend(candidates, error, start, range_, random)
-    report()
-    for _ in range(restarts):
-        found = descend(candidates, error, _random_start(start, range_, random), range_, random)
-        if found.error < best.error:
-            best = found
+    held = [[other for other in rivals if other != each] for each in rivals if len(rivals) > 1]
+    begins = [
+        space.start,
+        *(descend(candidates, error, space.holding(others), space.start) for others in held),
+        *(_random_start(space, random) for _ in range(restarts)),
+    ]
+    found: list[tuple[float, Floats]] = []
+    for begin in begins:
+        weights = descend(candidates, error, space, begin)
+        found.append((objective(candidates, error, space, weights), weights))
         report()
-    return best
+    best = min(found, key=lambda each: each[0])[1]
+    return _no_worse(candidates, error, space, best)
 
 
-def descend(
-    candidates: Candidates,
-    error: Callable[[Floats], Floats],
-    start: Floats,
-    range_: Range,
-    random: np.random.Generator,
-) -> Found:
-    """Line searches until no direction gives less error."""
-    weights = start.copy()
-    least = total_error(candidates, weights, error)
+def _no_worse(candidates: Candidates, error: Error, space: Space, found: Floats) -> Floats:
+    """Those weights, if they do not cost more than the start by the error itself."""
+    limit = total_error(candidates, space.start, error)
+    if total_error(candidates, found, error) <= limit:
+        return found
+    plain = descend(candidates, error, space.plain(), space.start)
+    return plain if total_error(candidates, plain, error) <= limit else space.start
+
+
+def descend(candidates: Candidates, error: Error, space: Space, begin: Floats) -> Floats:
+    """Line searches along one coordinate after the other, until none gains anything."""
+    weights = begin.copy()
     for _ in range(MAX_ROUNDS):
-        before = least
-        for direction in _directions(candidates, weights, range_, random):
-            low, high = _bounds(weights, direction, range_)
-            if not low < high:
-                continue
-            step = best_step(candidates, weights, direction, error, low, high)
-            moved = np.clip(weights + step.size * direction, range_.low, range_.high)
-            # What rounding makes of the step counts, not what the envelopes promise.
-            error_there = total_error(candidates, moved, error)
-            if error_there < least:
-                weights, least = moved, error_there
-        if least >= before:
+        gained = sum(_line_search(candidates, error, space, weights, k) for k in space.free)
+        if gained <= ENOUGH:
             break
-    return Found(weights, least)
+    return weights
 
 
-def total_error(
-    candidates: Candidates, weights: Floats, error: Callable[[Floats], Floats]
+def _line_search(
+    candidates: Candidates, error: Error, space: Space, weights: Floats, feature: int
 ) -> float:
+    """Moves one of the weights to where it is best; gives what that gains."""
+    at, start = weights[feature], space.start[feature]
+    line = profile(candidates, weights, _axis(weights, feature), error)
+    low, high, window = space.low[feature] - at, space.high[feature] - at, space.windows[feature]
+    # Its own place, last, is left only for a better one; the penalty has a corner at the start.
+    steps = np.concatenate((line.corners(low, high, window), [start - at, 0.0]))
+    costs = line.smoothed(steps, window)
+    costs += space.penalties[feature] * np.abs(at + steps - start)
+    best = int(np.argmin(costs))
+    gain = float(costs[-1] - costs[best])
+    if gain > ENOUGH:
+        weights[feature] = at + steps[best]
+    return gain
+
+
+def objective(candidates: Candidates, error: Error, space: Space, weights: Floats) -> float:
+    """What searches are compared by: the smoothed errors of all coordinates, and penalties."""
+    here = np.zeros(1)
+    smoothed = [
+        profile(candidates, weights, _axis(weights, k), error).smoothed(here, space.windows[k])[0]
+        for k in space.free
+    ]
+    penalty = float(space.penalties @ np.abs(weights - space.start))
+    return float(np.mean(smoothed)) + penalty if smoothed else penalty
+
+
+def total_error(candidates: Candidates, weights: Floats, error: Error) -> float:
     """The error of the lists' winners under some weights."""
     return float(error(candidates.chosen(candidates.choose(weights)).sum(axis=0)))
 
 
-def _directions(
-    candidates: Candidates, weights: Floats, range_: Range, random: np.random.Generator
-) -> list[Floats]:
-    free = np.flatnonzero(range_.free)
-    directions = list(np.eye(len(range_.low))[free])
-    if len(free) > 1:
-        sizes = natural_sizes(candidates, weights)
-        for _ in range(RANDOM_DIRECTIONS):
-            direction = np.zeros(len(range_.low))
-            direction[free] = random.normal(size=len(free)) * sizes[free]
-            directions.append(direction)
-    return directions
-
-
 def natural_sizes(candidates: Candidates, weights: Floats) -> Floats:
-    """By how much each weight has to change to change the winners of half the lists that it can.
+    """By how much each weight moves where winners change, in the median; 0 if none ever does.
 
     Features have units of their own, and so have their weights. Shape (features,).
     """
-    axes = np.eye(len(weights))
-    steps = [np.abs(changes(candidates, weights, axis).steps) for axis in axes]
-    return np.array([float(np.median(each)) if len(each) else 1.0 for each in steps])
+    steps = [np.abs(changes(candidates, weights, _axis(weights, k)).steps) for k in range(len(weights))]
+    return np.array([float(np.median(each)) if len(each) else 0.0 for each in steps])
 
 
-def _random_start(around: Floats, range_: Range, random: np.random.Generator) -> Floats:
-    sizes = np.abs(around) * random.lognormal(size=len(around))
-    signs = np.where(range_.low < 0, random.choice([-1.0, 1.0], size=len(around)), 1.0)
-    return np.where(range_.free, np.clip(signs * sizes, range_.low, range_.high), around)
+def _axis(weights: Floats, feature: int) -> Floats:
+    axis = np.zeros_like(weights)
+    axis[feature] = 1.0
+    return axis
 
 
-def _bounds(weights: Floats, direction: Floats, range_: Range) -> tuple[float, float]:
-    """How far one can go along a direction within the range."""
-    along = direction != 0
-    with np.errstate(invalid="ignore"):
-        to_low = (range_.low[along] - weights[along]) / direction[along]
-        to_high = (range_.high[along] - weights[along]) / direction[along]
-    return float(np.minimum(to_low, to_high).max()), float(np.maximum(to_low, to_high).min())
+def _random_start(space: Space, random: np.random.Generator) -> Floats:
+    """Somewhere within a few windows of the start."""
+    away = random.exponential(size=len(space.start)) * 5 * space.windows
+    signs = np.where(space.low < space.start, random.choice([-1.0, 1.0], size=len(away)), 1.0)
+    return np.clip(space.start + signs * away, space.low, space.high)

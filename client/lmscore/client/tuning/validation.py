@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmscore.client.tuning.candidates import Candidates, Floats
+from lmscore.client.tuning.line_search import Error
 
-Error = Callable[[Floats], Floats]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A bootstrap confidence interval."""
-
-    low: float
-    high: float
-
+SAMPLES = 1000
 
 def cross_validated(
     candidates: Candidates,
@@ -40,34 +32,19 @@ def cross_validated(
     return chosen
 
 
-def bootstrap(
-    statistics: Floats, error: Error, samples: int, random: np.random.Generator
-) -> Interval:
-    """The 95 % interval of a corpus' error, lists drawn with replacement. (Efron 1979)"""
-    return _interval(error(_resampled(statistics, _draws(len(statistics), samples, random))))
+def resampled(
+    choices: Sequence[Floats], error: Error, random: np.random.Generator
+) -> Floats:
+    """The errors of several choices of hypotheses, lists drawn with replacement (Efron 1979).
 
-
-def bootstrap_difference(
-    statistics: Floats, others: Floats, error: Error, samples: int, random: np.random.Generator
-) -> Interval:
-    """The same for the difference of two choices' errors, both on the same lists in each sample."""
-    draws = _draws(len(statistics), samples, random)
-    return _interval(error(_resampled(statistics, draws)) - error(_resampled(others, draws)))
-
-
-def _draws(lists: int, samples: int, random: np.random.Generator) -> Floats:
-    """How often each list is drawn. Shape (samples, lists)."""
-    return random.multinomial(lists, np.full(lists, 1 / lists), size=samples).astype(float)
-
-
-def _resampled(statistics: Floats, draws: Floats) -> Floats:
-    sums: Floats = draws @ statistics
-    return sums
-
-
-def _interval(errors: Floats) -> Interval:
-    low, high = np.quantile(errors, [0.025, 0.975])
-    return Interval(float(low), float(high))
+    Choices are statistics, (lists, statistics) each; all are judged by the same lists in each
+    sample. Shape (choices, SAMPLES).
+    """
+    stacked = np.stack(choices)  # (choices, lists, statistics)
+    lists = stacked.shape[1]
+    draws = (random.integers(lists, size=lists) for _ in range(SAMPLES))
+    sums = np.stack([stacked[:, drawn].sum(axis=1) for drawn in draws], axis=1)
+    return error(sums)
 
 
 def oracle(candidates: Candidates, error: Error) -> NDArray[np.intp]:
