@@ -17,8 +17,9 @@ class CombinationWeights:
 
     The sum over models of ``models[name] * log_prob``, plus ``length_bonus * words - oov_penalty *
     oov_count``, plus the sum of ``features[name] * value``. OOV tokens are those of the first
-    model; ``oov_penalties`` are for those of each model by name. A weight that is not given is 1; but where lists have a "score", which already sums up
-    their other features, those without a weight do not count.
+    model; ``oov_penalties`` are for those of each model, by name. A weight that is not given is 1,
+    a penalty 0; but where lists have a "score", which already sums up their other features, those
+    without a weight do not count.
     """
 
     models: Mapping[str, float] = field(default_factory=dict)

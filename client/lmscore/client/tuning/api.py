@@ -132,9 +132,10 @@ class _Problem:
             lists.chosen(oracle(lists, error)),
         ]
         errors = error(np.stack([each.sum(axis=0) for each in choices]))
-        samples = resampled(choices, error, random)  # (choices, samples)
-        given, tuned, validated, best = map(self._score, errors, samples)
-        difference = self._difference(errors[2] - errors[0], samples[2] - samples[0])
+        # The first column is of all lists, the others are of samples of them.
+        scores = self.metric.score(np.column_stack((errors, resampled(choices, error, random))))
+        given, tuned, validated, best = map(_score, scores)
+        gain = _score(scores[2] - scores[0])
         space = space_of(self.parameters, lists, error)
         return Tuning(
             self.metric.name,
@@ -145,9 +146,18 @@ class _Problem:
             given,
             tuned,
             validated,
-            difference,
+            gain,
             best,
-            tuple(advice(self.parameters, space, weights, lists.lists, errors, (difference.low, difference.high))),
+            tuple(
+                advice(
+                    self.parameters,
+                    space,
+                    weights,
+                    lists.lists,
+                    errors,
+                    (difference.low, difference.high),
+                )
+            ),
             curves(self.parameters, lists, self.metric, space, weights),
         )
 
@@ -156,21 +166,13 @@ class _Problem:
         space = space_of(self.parameters, lists, self.metric.error)
         models = [i for i, each in enumerate(self.parameters) if each.kind is Kind.MODEL]
         random = np.random.default_rng(self.seed)
-        found = search(
-            lists, self.metric.error, space, models, self.restarts, random, self.report
-        )
+        found = search(lists, self.metric.error, space, models, self.restarts, random, self.report)
         short = np.array([float(f"{each:.4g}") for each in found])
         errors = [total_error(lists, each, self.metric.error) for each in (short, found)]
         return short if errors[0] <= errors[1] else found
 
-    def _score(self, error: float, samples: Floats) -> Score:
-        return _with_interval(self.metric.score(error), self.metric.score(samples))
 
-    def _difference(self, error: float, samples: Floats) -> Score:
-        zero = self.metric.score(0.0)
-        return _with_interval(self.metric.score(error) - zero, self.metric.score(samples) - zero)
-
-
-def _with_interval(value: float, samples: Floats) -> Score:
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return Score(float(value), float(low), float(high))
+def _score(figures: Floats) -> Score:
+    """The first one, and the interval of the others."""
+    low, high = np.quantile(figures[1:], [0.025, 0.975])
+    return Score(float(figures[0]), float(low), float(high))

@@ -29,7 +29,8 @@ class Candidates:
     def choose(self, weights: Floats) -> NDArray[np.intp]:
         """The winner of each list; of equal totals the first."""
         totals = np.where(self.present, self.features @ weights, -np.inf)
-        return np.argmax(totals, axis=1)
+        winners: NDArray[np.intp] = np.argmax(totals, axis=1)
+        return winners
 
     def chosen(self, winners: NDArray[np.intp]) -> Floats:
         """The statistics of one hypothesis of each list. Shape (lists, statistics)."""
@@ -55,4 +56,3 @@ def candidates(features: Sequence[Floats], statistics: Sequence[Floats]) -> Cand
         padded[i, : len(values)] = values
         counted[i, : len(counts)] = counts
     return Candidates(np.maximum(padded, IMPOSSIBLE), counted, present)
-

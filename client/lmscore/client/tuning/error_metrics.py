@@ -1,7 +1,7 @@
 """What is tuned for: error metrics of a corpus, as functions of sums over its segments.
 
-A metric gives every hypothesis some statistics; the corpus' score is a function of their sums, so that
-choosing other hypotheses means adding other rows. Sums stand in the last axis.
+A metric gives every hypothesis some statistics; the corpus' score is a function of their sums, so
+that choosing other hypotheses means adding other rows. Sums stand in the last axis.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _matches(
     return found
 
 
-_bleu_tokens = Tokenizer13a()
+_bleu_tokens = Tokenizer13a()  # type: ignore[no-untyped-call]
 
 
 def _bleu_statistics(reference: str, hypotheses: Sequence[str]) -> Floats:
@@ -117,7 +117,9 @@ def _chrf_error(sums: Floats) -> Floats:
     factor = CHRF_BETA**2
     below = factor * mean_precision + mean_recall
     product = (1 + factor) * mean_precision * mean_recall
-    return 100.0 - 100.0 * np.divide(product, below, out=np.zeros_like(below), where=below > 0)
+    scores = np.divide(product, below, out=np.zeros_like(below), where=below > 0)
+    errors: Floats = 100.0 - 100.0 * scores
+    return errors
 
 
 METRICS = {

@@ -1,8 +1,8 @@
 """How the error runs along a line in the space of weights, exactly (Och 2003, section 4).
 
-Along a line, the total of every hypothesis is a straight line in the step, and the winner of a list is
-whichever is on top: the upper envelope. The error changes only where some list changes its winner,
-so it is known for every step once those places are.
+Along a line, the total of every hypothesis is a straight line in the step, and the winner of a list
+is whichever is on top: the upper envelope. The error changes only where some list changes its
+winner, so it is known for every step once those places are.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _crossings(
     gains = slopes[rows] - slopes[rows, current][:, None]  # (rows, hypotheses)
     leads = at_zero[rows, current][:, None] - at_zero[rows]
     overtakes = present[rows] & (gains > 0)
-    return np.divide(leads, gains, out=np.full(gains.shape, np.inf), where=overtakes)
+    found: Floats = np.divide(leads, gains, out=np.full(gains.shape, np.inf), where=overtakes)
+    return found
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,7 @@ class Profile:
         return middles
 
 
-def profile(
-    candidates: Candidates, weights: Floats, direction: Floats, error: Error
-) -> Profile:
+def profile(candidates: Candidates, weights: Floats, direction: Floats, error: Error) -> Profile:
     """The error of all lists' winners along ``weights + step * direction``."""
     line = changes(candidates, weights, direction)
     statistics = candidates.statistics

@@ -62,7 +62,9 @@ def parameters_of(
     The first of all does not move, because only proportions matter. ValueError for names in
     ``fixed`` of which there is nothing.
     """
-    features = dict.fromkeys(n for each in lists for h in each.hypotheses for n in h.features)
+    features = dict.fromkeys(
+        (n for each in lists for h in each.hypotheses for n in h.features), 0.0
+    )
     names = sorted(features, key=lambda name: name != SCORE)  # a score first, then the lists' order
     _check(fixed, models, names)
     usual = CombinationWeights()

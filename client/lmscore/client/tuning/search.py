@@ -1,8 +1,9 @@
 """Weights with the least error on lists: exact line searches along coordinates, restarted.
 
-The error of the lists at hand is a step function of the weights, and its deepest hole is seldom where
-other lists have theirs. So the searches look at its mean over a window of weights around each (Cer,
-Jurafsky and Manning 2008), which is exact too, and weights that are not a model's cost something.
+The error of the lists at hand is a step function of the weights, and its deepest hole is seldom
+where other lists have theirs. So the searches look at its mean over a window of weights around each
+(Cer, Jurafsky and Manning 2008), which is exact too, and moving weights that are not a model's
+costs something.
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ def natural_sizes(candidates: Candidates, weights: Floats) -> Floats:
 
     Features have units of their own, and so have their weights. Shape (features,).
     """
-    steps = [np.abs(changes(candidates, weights, _axis(weights, k)).steps) for k in range(len(weights))]
+    steps = [
+        np.abs(changes(candidates, weights, _axis(weights, k)).steps) for k in range(len(weights))
+    ]
     return np.array([float(np.median(each)) if len(each) else 0.0 for each in steps])
 
 

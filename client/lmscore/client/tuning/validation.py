@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from lmscore.client.tuning.candidates import Candidates, Floats
 from lmscore.client.tuning.line_search import Error
 
 SAMPLES = 1000
+
 
 def cross_validated(
     candidates: Candidates,
@@ -32,9 +32,7 @@ def cross_validated(
     return chosen
 
 
-def resampled(
-    choices: Sequence[Floats], error: Error, random: np.random.Generator
-) -> Floats:
+def resampled(choices: Sequence[Floats], error: Error, random: np.random.Generator) -> Floats:
     """The errors of several choices of hypotheses, lists drawn with replacement (Efron 1979).
 
     Choices are statistics, (lists, statistics) each; all are judged by the same lists in each
@@ -50,4 +48,5 @@ def resampled(
 def oracle(candidates: Candidates, error: Error) -> NDArray[np.intp]:
     """The hypothesis of each list that is best on its own; for BLEU, of about the best corpus."""
     own = np.where(candidates.present, error(candidates.statistics), np.inf)
-    return np.argmin(own, axis=1)
+    best: NDArray[np.intp] = np.argmin(own, axis=1)
+    return best
