@@ -67,7 +67,7 @@ def serving(model: Path) -> Iterator[str]:
 def rescore(nbest: Path, out: Path, address: str, *flags: str, kill_at: int | None = None) -> Run:
     """Run the command, to its end or until the output has a size."""
     begin = time.perf_counter()
-    command = [*CLIENT, "rescore", nbest, "-o", out, "--lm-weight", "0.003", *flags]
+    command = [*CLIENT, "rescore", str(nbest), "-o", str(out), "--lm-weight", "0.003", *flags]
     process = subprocess.Popen([*command, "--address", address], stderr=subprocess.DEVNULL)
     flags_of_wait = os.WEXITED | os.WNOHANG | os.WNOWAIT  # leaves its usage for wait4
     while kill_at is not None and os.waitid(os.P_PID, process.pid, flags_of_wait) is None:

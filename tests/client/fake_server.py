@@ -68,10 +68,13 @@ class Behaviour:
     running: int = 0  # Rescore calls
     most_running: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    metadata: list[dict[str, str | bytes]] = field(default_factory=list)  # of each call
+    busy_answers: int = 0  # in streams, to the next requests
 
     def enter(self, method: str, context: Context) -> None:
         self.calls[method] += 1
         self.deadlines.append(context.time_remaining())
+        self.metadata.append(dict(context.invocation_metadata()))
         if self.failures:
             self.failures.popleft().end(context)
         time.sleep(self.delay_seconds)
@@ -111,6 +114,11 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
 
     def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
         answer = wire.ScoreStreamResponse(request_id=request.request_id)
+        if self.behaviour.busy_answers:
+            self.behaviour.busy_answers -= 1
+            busy = item_error(StatusCode.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "it was told to be")
+            answer.error.CopyFrom(busy)
+            return answer
         if request.score.model.name in self.behaviour.models:
             answer.score.CopyFrom(score(request.score))
         else:
@@ -186,6 +194,24 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self.behaviour.enter("GetModel", context)
         self.behaviour.choose(request.model, context)
         return model_service_pb2.GetModelResponse(model=self._model(request.model.name))
+
+    def LoadModel(
+        self, request: model_service_pb2.LoadModelRequest, context: Context
+    ) -> model_service_pb2.LoadModelResponse:
+        Failure(StatusCode.PERMISSION_DENIED).end(context)
+        raise AssertionError
+
+    def UnloadModel(
+        self, request: model_service_pb2.UnloadModelRequest, context: Context
+    ) -> model_service_pb2.UnloadModelResponse:
+        Failure(StatusCode.PERMISSION_DENIED).end(context)
+        raise AssertionError
+
+    def SetLabel(
+        self, request: model_service_pb2.SetLabelRequest, context: Context
+    ) -> model_service_pb2.SetLabelResponse:
+        Failure(StatusCode.PERMISSION_DENIED).end(context)
+        raise AssertionError
 
     def _model(self, name: str) -> model_service_pb2.Model:
         if name in self.behaviour.loading:

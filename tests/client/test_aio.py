@@ -161,7 +161,8 @@ async def test_a_timeout_may_be_longer_than_clocks_count(async_client: AsyncClie
 async def test_a_stream_that_breaks_is_raised(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
-    server.behaviour.failures.append(Failure(StatusCode.INTERNAL, "broken"))
+    # More than once: where gRPC loses the reason, the client calls again to be told.
+    server.behaviour.failures.extend([Failure(StatusCode.INTERNAL, "broken")] * 20)
 
     with pytest.raises(ServerError, match="broken"):
         async for _ in async_client.score_stream(["a"]):

@@ -13,7 +13,6 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc import StatusCode
 
 from lmscore.client import (
-    AuthenticationError,
     ChannelSettings,
     Client,
     DeadlineExceededError,
@@ -27,8 +26,11 @@ from lmscore.client import (
     ModelNotReadyError,
     NBestList,
     OverloadedError,
+    PermissionDeniedError,
+    QuotaExceededError,
     RescoreWeights,
     ServerError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from tests.client.fake_server import FINGERPRINT, Behaviour, Failure, FakeServer, start
@@ -237,8 +239,8 @@ def test_a_closed_client_says_so(server: FakeServer, call: Callable[[Client], ob
         (StatusCode.FAILED_PRECONDITION, ModelNotReadyError),
         (StatusCode.RESOURCE_EXHAUSTED, OverloadedError),
         (StatusCode.DEADLINE_EXCEEDED, DeadlineExceededError),
-        (StatusCode.UNAUTHENTICATED, AuthenticationError),
-        (StatusCode.PERMISSION_DENIED, AuthenticationError),
+        (StatusCode.UNAUTHENTICATED, UnauthenticatedError),
+        (StatusCode.PERMISSION_DENIED, PermissionDeniedError),
         (StatusCode.INTERNAL, ServerError),
         (StatusCode.DATA_LOSS, ServerError),
         (StatusCode.UNIMPLEMENTED, LmscoreError),
@@ -269,12 +271,34 @@ def test_details_of_the_status_are_kept(server: FakeServer, client: Client) -> N
     ]
     server.behaviour.failures.append(Failure(StatusCode.RESOURCE_EXHAUSTED, details=[*details]))
     with pytest.raises(OverloadedError) as raised:
-        client.score(["a"])
+        client.score(["a"], timeout=1)
 
     error = raised.value
     assert (error.reason, error.retry_after_seconds) == ("QUEUE_FULL", 1.5)
     assert (error.incident, error.field) == ("f00", "texts[3]")
     assert error.violations[1] == FieldViolation("model.name", "empty")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "expected"),
+    [
+        (StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", QuotaExceededError),
+        (StatusCode.CANCELLED, "DRAIN_TIMEOUT", UnavailableError),
+    ],
+)
+def test_some_reasons_have_a_class_of_their_own(
+    server: FakeServer,
+    client: Client,
+    code: StatusCode,
+    reason: str,
+    expected: type[LmscoreError],
+) -> None:
+    details = [ErrorInfo(reason=reason, domain="lmscore")]
+    server.behaviour.failures.append(Failure(code, details=[*details]))
+    with pytest.raises(expected) as raised:
+        list(client.score_stream(["a"]))
+
+    assert (raised.value.code, raised.value.reason) == (code, reason)
 
 
 def test_details_that_are_none_are_passed_over(server: FakeServer, client: Client) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -303,3 +305,15 @@ def test_a_json_object_of_any_size_is_read_an_utterance_at_a_time(tmp_path: Path
     for i, nbest in enumerate(read_nbest(tmp_path / "nbest")):
         assert nbest == NBestList(f"u{i}", (Hypothesis(text, {SCORE: -i}),))
     assert i == 19
+
+
+@pytest.mark.parametrize("format_name", ["jsonl", "mlm-scoring", "moses", "tsv"])
+def test_streams_are_recognized_on_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: str
+) -> None:
+    lists = [NBestList(str(i), (Hypothesis("a b", {SCORE: -1.5}),)) for i in range(3)]
+    write_nbest(tmp_path / "nbest", lists, format=format_name)
+    packed = io.BytesIO(gzip.compress((tmp_path / "nbest").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(packed))
+
+    assert list(read_nbest("-")) == lists

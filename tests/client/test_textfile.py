@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,3 +112,60 @@ def test_position_goes_from_nothing_to_the_size(tmp_path: Path) -> None:
     assert (reader.position, reader.size) == (0, 6)
     assert [reader.position for _ in reader] == [3, 6]
     assert reader.position == 6
+
+
+PACKERS = [bytes, gzip.compress, bz2.compress, lzma.compress]
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+def test_packed_files_are_known_by_what_they_begin_with(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "file").write_bytes(pack(b"a\nb\n"))
+
+    assert texts(tmp_path / "file") == ["a", "b"]
+
+
+@pytest.mark.parametrize(("pack", "name"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_other_broken_packing_is_named(
+    tmp_path: Path, pack: Callable[[bytes], bytes], name: str
+) -> None:
+    data = pack(bytes(range(256)) * 100)
+    (tmp_path / "file").write_bytes(data[:40] + b"damaged" + data[47:])
+
+    with pytest.raises(FileError, match=f"broken {name} data"):
+        texts(tmp_path / "file")
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+def test_a_look_at_the_opening_takes_nothing_away(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    lines = [f"line {i}" for i in range(30_000)]
+    (tmp_path / "file").write_bytes(pack("\n".join(lines).encode()))
+    reader = LineReader(str(tmp_path / "file"))
+
+    assert reader.opening().startswith("line 0\nline 1\n")
+    assert [line.text for line in reader] == lines
+
+
+def test_the_opening_of_a_pipe_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\nc\n")))
+    reader = LineReader("-")
+
+    assert reader.opening() == "a\nb\nc\n"
+    assert [line.text for line in reader] == ["a", "b", "c"]
+
+
+def test_pieces_do_not_cut_characters(tmp_path: Path) -> None:
+    text = "\ufeffä€😀" * 40_000
+    (tmp_path / "file").write_text(text, encoding="utf-8")
+
+    assert "".join(LineReader(str(tmp_path / "file")).pieces()) == text[1:]
+
+
+def test_pieces_name_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"ab\xff")
+
+    with pytest.raises(FileError, match="not UTF-8: byte 0xff"):
+        list(LineReader(str(tmp_path / "file")).pieces())

@@ -125,15 +125,17 @@ path, target = Path(sys.argv[1]), Path(sys.argv[2])
 whole = path.read_bytes()
 header_bytes = int.from_bytes(whole[24:32], "little")
 texts = Texts.from_strings(["w0 w1 w2 w0 w3 w1", "x w2 w2 w1", "", "w3 w3 w3 w3 w3"] * 9)
-rng = random.Random(1)
+rng, numbers = random.Random(1), np.random.default_rng(1)
 opened = 0
 for turn in range(int(sys.argv[3])):
     data = bytearray(whole)
     in_header = turn % 3 == 0
-    for _ in range(rng.choice([1, 1, 4, 50, 1000])):
-        place = rng.randrange(16, header_bytes - 8) if in_header else rng.randrange(
-            header_bytes, len(data))
-        data[place] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    first, end = (16, header_bytes - 8) if in_header else (header_bytes, len(data))
+    count = rng.choice([1, 1, 4, 50, 1000])
+    # Five of six values are likely to mean something, the sixth is any byte.
+    values = numbers.choice([0, 1, 127, 128, 255, -1], count)
+    values = np.where(values < 0, numbers.integers(256, size=count), values)
+    np.frombuffer(data, np.uint8)[numbers.integers(first, end, count)] = values
     if in_header:  # as if made on purpose
         data[header_bytes - 8:header_bytes] = zlib.crc32(data[:header_bytes - 8]).to_bytes(
             8, "little")

@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, Re
 from google.rpc.status_pb2 import Status
 
 from lmscore.server.lifecycle import Server, build
+from lmscore.server.observability import Observability
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub as _Stub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub as _ModelStub
@@ -40,9 +41,11 @@ class Connection:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, load: bool = True) -> AsyncIterator[Connection]:
-    server = await build(settings)
-    await server.grpc_server.start()
+async def running(
+    settings: Settings, *, load: bool = True, observability: Observability | None = None
+) -> AsyncIterator[Connection]:
+    server = await build(settings, observability=observability)
+    await server.open()
     if load:
         await server.load_models()
     try:
@@ -70,8 +73,9 @@ class Failure:
     metadata: dict[str, str]
 
 
-def failure_of(error: grpc.aio.AioRpcError) -> Failure:
-    trailing = dict(error.trailing_metadata() or ())
+def failure_of(error: grpc.RpcError) -> Failure:
+    received: Any = error.trailing_metadata() or ()  # its stub is opaque
+    trailing = dict(received)
     status = Status.FromString(trailing["grpc-status-details-bin"])
     details: dict[type[Message], Any] = {}
     for packed in status.details:

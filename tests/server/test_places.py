@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from lmscore.server.errors import TooManyGenerationsError
+from lmscore.server.call import Call, Priority, calling
+from lmscore.server.errors import DeadlinePassedError, TooManyGenerationsError
 from lmscore.server.generation.places import Places
 
 
@@ -15,6 +17,25 @@ async def entering(places: Places, rows: int) -> asyncio.Task[None]:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
+
+
+async def entering_for(call: Call, places: Places, rows: int = 1) -> asyncio.Task[None]:
+    with calling(call):
+        return await entering(places, rows)
+
+
+def bulk(caller: str) -> Call:
+    return Call("Generate", caller, Priority.BULK)
+
+
+async def order_of(places: Places, tasks: dict[str, asyncio.Task[None]]) -> list[str]:
+    """Who is given a place after whom."""
+    order: list[str] = []
+    while len(order) < len(tasks):
+        places.leave(1)
+        await asyncio.sleep(0)
+        order += [name for name, task in tasks.items() if task.done() and name not in order]
+    return order
 
 
 async def test_places_are_given_in_the_order_of_coming() -> None:
@@ -75,3 +96,55 @@ async def test_those_who_are_paused_count_among_those_who_wait() -> None:
         places.pause(1)
     with pytest.raises(TooManyGenerationsError):
         await places.enter(1)
+
+
+async def test_urgent_calls_get_places_before_bulk_calls_and_callers_take_turns() -> None:
+    places = Places(1, 20)
+    await places.enter(1)
+    tasks = {f"b{i}": await entering_for(bulk("flood"), places) for i in range(2)}
+    for name in ("a1", "a2", "a3", "c1"):
+        tasks[name] = await entering_for(Call("Generate", name[0]), places)
+
+    order = await order_of(places, tasks)
+    assert order == ["a1", "c1", "a2", "a3", "b0", "b1"]
+
+
+async def test_bulk_calls_get_places_while_urgent_ones_come_all_the_time() -> None:
+    places = Places(1, 100)
+    await places.enter(1)
+    tasks = {"bulk": await entering_for(bulk("flood"), places)}
+    for number in range(20):
+        tasks[str(number)] = await entering_for(Call("Generate", str(number)), places)
+
+    assert (await order_of(places, tasks)).index("bulk") == 7
+
+
+async def test_a_call_in_line_whose_deadline_has_passed_gets_no_place() -> None:
+    places = Places(1, 10)
+    await places.enter(1)
+    late = await entering_for(Call("Generate", "", deadline=time.monotonic() + 0.001), places)
+    other = await entering(places, 1)
+    await asyncio.sleep(0.002)
+    places.leave(1)
+
+    await other
+    with pytest.raises(DeadlinePassedError):
+        await late
+
+
+async def test_one_caller_does_not_take_the_whole_line() -> None:
+    places = Places(1, 20)
+    await places.enter(1)
+    tasks = [await entering_for(Call("Generate", "greedy"), places) for _ in range(20)]
+    refused = [task for task in tasks if task.done()]
+    waiting = places.waiting
+    other = await entering_for(Call("Generate", "other"), places)
+
+    assert 10 < waiting < 20
+    assert len(refused) == 20 - waiting
+    assert all(isinstance(task.exception(), TooManyGenerationsError) for task in refused)
+    assert not other.done()
+    for task in (*tasks, other):
+        task.cancel()
+    await asyncio.wait([*tasks, other])
+    assert places.waiting == 0

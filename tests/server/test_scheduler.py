@@ -24,9 +24,10 @@ from lmscore.models.language_model import BatchScores, ScoreBatch, Texts, TokenS
 from lmscore.models.loading import load_model
 from lmscore.server.errors import OutOfMemoryError
 from lmscore.server.memory import is_out_of_memory, within_memory
-from lmscore.server.merging import joined, merge_key, split
 from lmscore.server.repository import ServedModel
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.scheduling.merging import joined, merge_key, split
+from lmscore.server.scheduling.scheduler import Scheduler
+from lmscore.server.scheduling.workers import Batching
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
 from tests.models.network.networks import checkpoint_of, config_of, model_of
@@ -94,7 +95,7 @@ async def begun(*work: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
 
 @pytest.fixture
 async def scheduler() -> AsyncIterator[Scheduler]:
-    created = Scheduler(2, 2**20, max_merged_bytes=1000)
+    created = Scheduler(2, batching=Batching(max_tokens=250))
     yield created
     await asyncio.to_thread(created.close)
 
@@ -196,7 +197,7 @@ async def test_merged_batches_are_bounded(
     scheduler: Scheduler, held: tuple[HeldModel, asyncio.Task[BatchScores]]
 ) -> None:
     model, first = held
-    long = "a" * 400  # two of them are within the 1000 bytes of the scheduler, three are not
+    long = "a" * 400  # taken for 100 tokens: two are within the 250 of the scheduler, three not
     tasks = await begun(*(scheduler.score(model, texts(long)) for _ in range(5)))
     huge = await begun(scheduler.score(model, texts("b" * 5000)))
     model.go.set()
@@ -238,10 +239,10 @@ async def test_what_nobody_waits_for_is_not_scored(
 
 
 async def test_closing_drops_what_waits_and_finishes_what_runs() -> None:
-    scheduler, model = Scheduler(1, 2**20), HeldModel()
-    work = [scheduler.score(model, texts(each)) for each in ("first", "late")]
-    first, late = await begun(*work)
+    scheduler, model = Scheduler(1), HeldModel()
+    [first] = await begun(scheduler.score(model, texts("first")))
     await asyncio.to_thread(model.started.wait, 30)
+    [late] = await begun(scheduler.score(model, texts("late")))
     closing = asyncio.ensure_future(asyncio.to_thread(scheduler.close))
     await asyncio.sleep(0.1)
     assert not closing.done()
@@ -396,12 +397,12 @@ import asyncio, sys
 from pathlib import Path
 from lmscore.models.language_model import ScoreBatch, Texts
 from lmscore.server.lifecycle import load, placement_of
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.settings import ModelSource, Settings
 model = load(ModelSource(name="m", path=Path({str(tiny_arpa)!r})), placement_of(Settings())).model
 async def score():
     batch = ScoreBatch(Texts.from_strings(["a b " * 10_000]), per_token=True)
-    await Scheduler(1, 2**20).score(model, batch)
+    await Scheduler(1).score(model, batch)
 asyncio.run(score())
 print("torch" in sys.modules)
 """
@@ -451,7 +452,7 @@ async def test_what_runs_is_given_up_when_its_caller_leaves(scheduler: Scheduler
 
 
 async def test_closing_does_not_wait_for_the_end_of_long_work() -> None:
-    scheduler, model = Scheduler(1, 1000), PatientModel()
+    scheduler, model = Scheduler(1), PatientModel()
     [task] = await begun(scheduler.score(model, texts("ab")))
     await asyncio.to_thread(model.started.wait, 30)
 

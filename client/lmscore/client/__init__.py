@@ -12,9 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmscore.client.admin import AdminClient
     from lmscore.client.aio import AsyncClient
     from lmscore.client.channel import ChannelSettings
     from lmscore.client.client import Client
+    from lmscore.client.credentials import TlsSettings
     from lmscore.client.errors import (
         AuthenticationError,
         DeadlineExceededError,
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         ModelNotReadyError,
         OverloadedError,
+        PermissionDeniedError,
+        QuotaExceededError,
         ServerError,
+        UnauthenticatedError,
         UnavailableError,
     )
     from lmscore.client.generation import (
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AdminClient",
     "Answer",
     "AsyncClient",
     "AuthenticationError",
@@ -90,7 +96,9 @@ __all__ = [
     "NetworkInfo",
     "NgramInfo",
     "OverloadedError",
+    "PermissionDeniedError",
     "Prediction",
+    "QuotaExceededError",
     "Ranking",
     "RescoreWeights",
     "RescoredList",
@@ -98,16 +106,20 @@ __all__ = [
     "ScoringContract",
     "ServerError",
     "TextScore",
+    "TlsSettings",
     "Token",
     "TokenScore",
+    "UnauthenticatedError",
     "UnavailableError",
     "WordScore",
 ]
 
 _HOMES = {
+    "AdminClient": "lmscore.client.admin",
     "AsyncClient": "lmscore.client.aio",
     "ChannelSettings": "lmscore.client.channel",
     "Client": "lmscore.client.client",
+    "TlsSettings": "lmscore.client.credentials",
     "AuthenticationError": "lmscore.client.errors",
     "DeadlineExceededError": "lmscore.client.errors",
     "FieldViolation": "lmscore.client.errors",
@@ -118,7 +130,10 @@ _HOMES = {
     "ModelNotFoundError": "lmscore.client.errors",
     "ModelNotReadyError": "lmscore.client.errors",
     "OverloadedError": "lmscore.client.errors",
+    "PermissionDeniedError": "lmscore.client.errors",
+    "QuotaExceededError": "lmscore.client.errors",
     "ServerError": "lmscore.client.errors",
+    "UnauthenticatedError": "lmscore.client.errors",
     "UnavailableError": "lmscore.client.errors",
     "GeneratedText": "lmscore.client.generation",
     "GeneratedToken": "lmscore.client.generation",

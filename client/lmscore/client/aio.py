@@ -14,14 +14,22 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
 from lmscore.client import convert, convert_generation
+from lmscore.client.aio_stream import AsyncScoreStream
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
+from lmscore.client.credentials import (
+    Priority,
+    TlsSettings,
+    call_metadata,
+    credentials_and_options,
+)
 from lmscore.client.errors import DeadlineExceededError, LmscoreError, UnavailableError
 from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
@@ -34,12 +42,10 @@ from lmscore.client.requests import (
     ScoreSettings,
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
-from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
-from lmscore.v1.language_model_service_pb2 import (
-    RescoreResponse,
-    ScoreStreamRequest,
-    ScoreStreamResponse,
-)
+from lmscore.client.retrying import Attempts, Retries
+from lmscore.client.status import client_closed, error_from_rpc
+from lmscore.client.trace_context import Metadata, trace_metadata
+from lmscore.v1.language_model_service_pb2 import RescoreRequest, RescoreResponse
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -61,13 +67,20 @@ class AsyncClient:
         model: str = "",
         timeout: float = 30.0,
         credentials: grpc.ChannelCredentials | None = None,
+        tls: TlsSettings | None = None,
+        api_key: str | None = None,
+        priority: Priority | None = None,
         channel: ChannelSettings = ChannelSettings(),  # noqa: B008 (frozen)
     ) -> None:
         self.address = address
         self.model = model
         self.timeout = timeout
         self._closed = False
-        options = channel.options()
+        credentials, tls_options = credentials_and_options(credentials, tls)
+        options = [*channel.options(), *tls_options]
+        encrypted = credentials is not None
+        self._metadata = call_metadata(address, api_key, priority, encrypted=encrypted)
+        self._retries = Retries(channel.max_attempts)
         self._channel = (
             grpc.aio.secure_channel(address, credentials, options)
             if credentials
@@ -130,32 +143,22 @@ class AsyncClient:
         """
         self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
-        # A queue, and not call.write: the server may stop reading until we have read from it.
-        requests = asyncio.Queue[ScoreStreamRequest | None]()  # None ends the stream
-        call = self._language_model.ScoreStream(_until_none(requests))
-
-        async def next_answers() -> Iterator[Answer[TextScore]]:
-            response = await self._read(call, self._seconds(timeout))
-            if not isinstance(response, ScoreStreamResponse):  # gRPC's EOF
-                raise stream_ended_early()
-            return window.arrive(*convert.stream_answer(response))
-
+        open_call = partial(self._language_model.ScoreStream, metadata=self._call_metadata())
+        stream = AsyncScoreStream(open_call, self._seconds(timeout), self._retries, self._errors)
         try:
             async for batch in async_batches(texts, text_batcher(batch_texts)):
                 request = convert.score_request(batch, self.model, settings)
-                requests.put_nowait(convert.stream_request(window.open(), request))
+                stream.send(convert.stream_request(window.open(), request))
                 while window.full:
-                    for answer in await next_answers():
+                    for answer in window.arrive(*await stream.answer()):
                         yield answer
-            requests.put_nowait(None)
+            stream.end()
             while not window.empty:
-                for answer in await next_answers():
+                for answer in window.arrive(*await stream.answer()):
                     yield answer
-            await self._read(
-                call, self._seconds(timeout)
-            )  # to its end, or the server would see a cancelled call
+            await stream.finish()
         finally:
-            call.cancel()
+            stream.close()
 
     async def rescore(
         self,
@@ -183,16 +186,23 @@ class AsyncClient:
 
         At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them. A list
         that is too large for a request of its own has an error in its place, in an answer of
-        model version 0.
+        model version 0. Requests that find the server too busy are made again, one at a time.
         """
-        # with their lists' count
-        calls: deque[tuple[int, grpc.aio.UnaryUnaryCall[Any, RescoreResponse]]] = deque()
+        calls: deque[tuple[int, RescoreRequest, grpc.aio.UnaryUnaryCall[Any, RescoreResponse]]] = (
+            deque()
+        )
 
         async def next_answer() -> Answer[RescoredList]:
-            count, call = calls.popleft()
+            count, request, call = calls.popleft()
+            attempts = self._retries.of_stream(self._seconds(timeout))
             try:
-                with self._errors():
-                    return convert.rescored(await call)
+                try:
+                    with self._errors():
+                        return convert.rescored(await call)
+                except LmscoreError as failure:
+                    await _wait(attempts, failure)
+                    answer = await self._attempt(self._language_model.Rescore, request, attempts)
+                    return convert.rescored(answer)
             except LmscoreError as failure:
                 if count == 1 and convert.lists_at_fault(failure):
                     return convert.unanswered(failure, self.model, choice)
@@ -202,14 +212,16 @@ class AsyncClient:
             async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
-                call = self._language_model.Rescore(request, timeout=self._seconds(timeout))
-                calls.append((len(batch), call))
+                call = self._language_model.Rescore(
+                    request, timeout=self._seconds(timeout), metadata=self._call_metadata()
+                )
+                calls.append((len(batch), request, call))
                 if len(calls) >= max_in_flight:
                     yield await next_answer()
             while calls:
                 yield await next_answer()
         finally:
-            for _, call in calls:
+            for *_, call in calls:
                 call.cancel()
 
     async def predict(
@@ -233,15 +245,25 @@ class AsyncClient:
         """
         request = convert_generation.generate_request(prompt, self.model, settings)
         self._check_open()
-        call = self._language_model.Generate(request, timeout=self._seconds(timeout))
+        attempts = self._retries.of_call(self._seconds(timeout))
         unfinished = Unfinished()
-        try:
-            with self._errors():
-                async for response in call:
-                    for event in convert_generation.events(response):
-                        yield unfinished.see(event)
-        finally:
-            call.cancel()
+        while True:
+            call = self._language_model.Generate(
+                request, timeout=attempts.seconds_left, metadata=self._call_metadata()
+            )
+            try:
+                with self._errors():
+                    async for response in call:
+                        for event in convert_generation.events(response):
+                            yield unfinished.see(event)
+                break
+            except LmscoreError as failure:
+                if unfinished.started:  # what was written must not be written again
+                    raise
+                await _wait(attempts, failure)
+            finally:
+                call.cancel()
+        attempts.answered()
         unfinished.refuse()
 
     async def generate_texts(
@@ -300,22 +322,37 @@ class AsyncClient:
         *,
         wait_for_ready: bool = False,
     ) -> Response:
-        self._check_open()
-        with self._errors():
-            return await method(
-                request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready
-            )
+        attempts = self._retries.of_call(self._seconds(timeout))
+        return await self._attempt(method, request, attempts, wait_for_ready=wait_for_ready)
 
-    async def _read(
-        self, call: grpc.aio.StreamStreamCall[Any, ScoreStreamResponse], seconds: float
-    ) -> object:
-        """The next answer of a stream; gRPC's EOF at its end."""
-        try:
-            with self._errors():
-                async with asyncio.timeout(seconds):
-                    return await call.read()
-        except TimeoutError as error:
-            raise answer_overdue(seconds) from error
+    async def _attempt(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        attempts: Attempts,
+        *,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        """Make a call until there is an answer, or nothing more to be hoped for."""
+        while True:
+            self._check_open()
+            try:
+                with self._errors():
+                    answer = await method(
+                        request,
+                        timeout=attempts.seconds_left,
+                        metadata=self._call_metadata(),
+                        wait_for_ready=wait_for_ready,
+                    )
+            except LmscoreError as failure:
+                await _wait(attempts, failure)
+            else:
+                attempts.answered()
+                return answer
+
+    def _call_metadata(self) -> Metadata:
+        """What goes with a call: key, priority, and the span that it is part of."""
+        return (*self._metadata, *trace_metadata())
 
     def _check_open(self) -> None:
         if self._closed:
@@ -341,6 +378,9 @@ class AsyncClient:
         return min(self.timeout if timeout is None else timeout, LONGEST_SECONDS)
 
 
-async def _until_none(queue: asyncio.Queue[Request | None]) -> AsyncIterator[Request]:
-    while (request := await queue.get()) is not None:
-        yield request
+async def _wait(attempts: Attempts, failure: LmscoreError) -> None:
+    """Wait until a call may be made again; raises what it ended with if it is not to be."""
+    pause = attempts.pause_after(failure)
+    if pause is None:
+        raise failure
+    await asyncio.sleep(pause)

@@ -50,6 +50,8 @@ class ChannelSettings:
                     },
                 }
             ]
-            # When most calls fail, retries stop: they would only add to the load.
-            config["retryThrottling"] = {"maxTokens": 20, "tokenRatio": 0.5}
+            # When most calls fail, retries stop: they would only add to the load. But a server that
+            # dies takes all calls that it has with it at once, and those must find another one:
+            # so there are as many tokens as gRPC allows.
+            config["retryThrottling"] = {"maxTokens": 1000, "tokenRatio": 0.5}
         return config

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import count
-from queue import SimpleQueue
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -16,6 +15,12 @@ import grpc
 from lmscore.client import convert, convert_generation
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
+from lmscore.client.credentials import (
+    Priority,
+    TlsSettings,
+    call_metadata,
+    credentials_and_options,
+)
 from lmscore.client.errors import DeadlineExceededError, LmscoreError, UnavailableError
 from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
@@ -28,15 +33,11 @@ from lmscore.client.requests import (
     ScoreSettings,
 )
 from lmscore.client.results import Answer, ModelInfo, Prediction, RescoredList, TextScore, Token
-from lmscore.client.retries import pause_before_retry
-from lmscore.client.status import answer_overdue, client_closed, error_from_rpc, stream_ended_early
-from lmscore.client.watchdog import Watchdog
-from lmscore.v1.language_model_service_pb2 import (
-    RescoreRequest,
-    RescoreResponse,
-    ScoreStreamRequest,
-    ScoreStreamResponse,
-)
+from lmscore.client.retrying import Attempts, Retries
+from lmscore.client.status import client_closed, error_from_rpc
+from lmscore.client.stream import ScoreStream
+from lmscore.client.trace_context import Metadata, trace_metadata
+from lmscore.v1.language_model_service_pb2 import RescoreRequest, RescoreResponse
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -48,10 +49,12 @@ class Client:
     """A connection to a server, made at the first call and shared by threads.
 
     ``model`` names the model of calls that name none; ``timeout`` is the seconds of calls that
-    give none. Without ``credentials`` the connection is not encrypted. Every method raises a
+    give none. Without ``tls``, or gRPC's own ``credentials``, the connection is not encrypted.
+    ``api_key`` is sent with every call, LMSCORE_API_KEY of the environment if it is not given, and
+    ``priority`` says whether calls are "interactive" or "bulk" work. Every method raises a
     subclass of LmscoreError when there is no answer, and TypeError for arguments of a wrong kind;
-    calls that find the server UNAVAILABLE are
-    tried again within their timeout.
+    calls that find the server UNAVAILABLE, or too busy and saying for how long, are tried again
+    within their timeout.
     """
 
     def __init__(
@@ -61,13 +64,20 @@ class Client:
         model: str = "",
         timeout: float = 30.0,
         credentials: grpc.ChannelCredentials | None = None,
+        tls: TlsSettings | None = None,
+        api_key: str | None = None,
+        priority: Priority | None = None,
         channel: ChannelSettings = ChannelSettings(),  # noqa: B008 (frozen)
     ) -> None:
         self.address = address
         self.model = model
         self.timeout = timeout
         self._closed = False
-        options = channel.options()
+        credentials, tls_options = credentials_and_options(credentials, tls)
+        options = [*channel.options(), *tls_options]
+        encrypted = credentials is not None
+        self._metadata = call_metadata(address, api_key, priority, encrypted=encrypted)
+        self._retries = Retries(channel.max_attempts)
         self._channel = (
             grpc.secure_channel(address, credentials, options)
             if credentials
@@ -130,30 +140,20 @@ class Client:
         """
         self._check_open()
         window = Window[Answer[TextScore]](max_in_flight)
-        requests = SimpleQueue[ScoreStreamRequest | None]()  # None ends the stream
-        call = self._language_model.ScoreStream(iter(requests.get, None))
-        watchdog = Watchdog(call, self._seconds(timeout))
-
-        def next_answers() -> Iterator[Answer[TextScore]]:
-            response = self._read(call, watchdog)
-            if response is None:
-                raise stream_ended_early()
-            return window.arrive(*convert.stream_answer(response))
-
+        open_call = partial(self._language_model.ScoreStream, metadata=self._call_metadata())
+        stream = ScoreStream(open_call, self._seconds(timeout), self._retries, self.address)
         try:
-            with watchdog:
-                for batch in batches(texts, text_batcher(batch_texts)):
-                    request = convert.score_request(batch, self.model, settings)
-                    requests.put(convert.stream_request(window.open(), request))
-                    while window.full:
-                        yield from next_answers()
-                requests.put(None)
-                while not window.empty:
-                    yield from next_answers()
-                self._read(call, watchdog)  # to its end, or the server would see a cancelled call
+            for batch in batches(texts, text_batcher(batch_texts)):
+                request = convert.score_request(batch, self.model, settings)
+                stream.send(convert.stream_request(window.open(), request))
+                while window.full:
+                    yield from window.arrive(*stream.answer())
+            stream.end()
+            while not window.empty:
+                yield from window.arrive(*stream.answer())
+            stream.finish()
         finally:
-            call.cancel()  # before the end of the requests, which would look like a good end
-            requests.put(None)  # or gRPC's thread would wait for it for ever
+            stream.close()
 
     def rescore(
         self,
@@ -181,34 +181,40 @@ class Client:
 
         At most ``max_in_flight`` requests are unanswered; ``timeout`` bounds each of them. A list
         that is too large for a request of its own has an error in its place, in an answer of
-        model version 0. A request that the server has no room for is sent again when it says.
+        model version 0. Requests that find the server too busy are made again, one at a time.
         """
-        calls: deque[tuple[RescoreRequest, grpc.Future[RescoreResponse]]] = deque()
-
-        def send(request: RescoreRequest) -> grpc.Future[RescoreResponse]:
-            self._check_open()
-            return self._language_model.Rescore.future(request, self._seconds(timeout))
+        calls: deque[tuple[int, RescoreRequest, grpc.Future[RescoreResponse]]] = deque()
 
         def next_answer() -> Answer[RescoredList]:
-            request, call = calls.popleft()
+            count, request, call = calls.popleft()
+            attempts = self._retries.of_stream(self._seconds(timeout))
             try:
-                return convert.rescored(self._result(call, lambda: send(request)))
+                try:
+                    response = call.result()
+                except grpc.RpcError as error:
+                    self._wait(attempts, error)
+                    response = self._attempt(self._language_model.Rescore, request, attempts)
             except LmscoreError as failure:
-                if len(request.lists) == 1 and convert.lists_at_fault(failure):
+                if count == 1 and convert.lists_at_fault(failure):
                     return convert.unanswered(failure, self.model, choice)
                 raise
+            return convert.rescored(response)
 
         try:
             for batch in batches(lists, list_batcher(batch_hypotheses)):
                 request = convert.rescore_request(batch, weights, self.model, choice)
-                calls.append((request, send(request)))
+                self._check_open()
+                call = self._language_model.Rescore.future(
+                    request, self._seconds(timeout), metadata=self._call_metadata()
+                )
+                calls.append((len(batch), request, call))
                 if len(calls) >= max_in_flight:
                     yield next_answer()
             while calls:
                 yield next_answer()
         finally:
             while calls:
-                calls.pop()[1].cancel()
+                calls.pop()[-1].cancel()
 
     def predict(
         self,
@@ -231,15 +237,23 @@ class Client:
         """
         request = convert_generation.generate_request(prompt, self.model, settings)
         self._check_open()
-        call = self._language_model.Generate(request, timeout=self._seconds(timeout))
+        attempts = self._retries.of_call(self._seconds(timeout))
         unfinished = Unfinished()
-        try:
-            for response in call:
-                yield from map(unfinished.see, convert_generation.events(response))
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self.address) from error
-        finally:
-            call.cancel()
+        while True:
+            call = self._language_model.Generate(
+                request, timeout=attempts.seconds_left, metadata=self._call_metadata()
+            )
+            try:
+                for response in call:
+                    yield from map(unfinished.see, convert_generation.events(response))
+                break
+            except grpc.RpcError as error:
+                if unfinished.started:  # what was written must not be written again
+                    raise error_from_rpc(error, self.address) from error
+                self._wait(attempts, error)
+            finally:
+                call.cancel()
+        attempts.answered()
         unfinished.refuse()
 
     def generate_texts(
@@ -296,39 +310,44 @@ class Client:
         *,
         wait_for_ready: bool = False,
     ) -> Response:
-        self._check_open()
-        try:
-            return method(request, timeout=self._seconds(timeout), wait_for_ready=wait_for_ready)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self.address) from error
+        attempts = self._retries.of_call(self._seconds(timeout))
+        return self._attempt(method, request, attempts, wait_for_ready=wait_for_ready)
 
-    def _result(
-        self, call: grpc.Future[Response], send_again: Callable[[], grpc.Future[Response]]
+    def _attempt(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        attempts: Attempts,
+        *,
+        wait_for_ready: bool = False,
     ) -> Response:
-        """What a call ends with, after others in its place while the server has no room."""
-        for attempt in count():
+        """Make a call until there is an answer, or nothing more to be hoped for."""
+        while True:
+            self._check_open()
             try:
-                return call.result()
+                answer = method(
+                    request,
+                    timeout=attempts.seconds_left,
+                    metadata=self._call_metadata(),
+                    wait_for_ready=wait_for_ready,
+                )
             except grpc.RpcError as error:
-                failure = error_from_rpc(error, self.address)
-                pause = pause_before_retry(failure, attempt)
-                if pause is None:
-                    raise failure from error
-            time.sleep(pause)
-            call = send_again()
-        raise AssertionError("attempts have no end of their own")
+                self._wait(attempts, error)
+            else:
+                attempts.answered()
+                return answer
 
-    def _read(
-        self, call: Iterator[ScoreStreamResponse], watchdog: Watchdog
-    ) -> ScoreStreamResponse | None:
-        """The next answer of a stream; None at its end."""
-        try:
-            with watchdog.waiting():
-                return next(call, None)
-        except grpc.RpcError as error:
-            if watchdog.expired:
-                raise answer_overdue(watchdog.seconds) from error
-            raise error_from_rpc(error, self.address) from error
+    def _wait(self, attempts: Attempts, error: grpc.RpcError) -> None:
+        """Wait until a call may be made again; raises what it ended with if it is not to be."""
+        failure = error_from_rpc(error, self.address)
+        pause = attempts.pause_after(failure)
+        if pause is None:
+            raise failure from error
+        time.sleep(pause)
+
+    def _call_metadata(self) -> Metadata:
+        """What goes with a call: key, priority, and the span that it is part of."""
+        return (*self._metadata, *trace_metadata())
 
     def _check_open(self) -> None:
         if self._closed:

@@ -15,6 +15,7 @@ from lmscore.client.requests import (
     PredictSettings,
     RescoreWeights,
     ScoreSettings,
+    name_of,
 )
 from lmscore.client.results import (
     Answer,
@@ -131,6 +132,33 @@ def get_model_request(default_model: str, choice: ModelChoice) -> model_service_
     return model_service_pb2.GetModelRequest(model=selector(default_model, choice))
 
 
+def load_model_request(name: str, version: int) -> model_service_pb2.LoadModelRequest:
+    """A version to load."""
+    checked_number(version, "version", 64)
+    return model_service_pb2.LoadModelRequest(name=checked_text(name, "name"), version=version)
+
+
+def unload_model_request(
+    name: str, version: int, *, force: bool
+) -> model_service_pb2.UnloadModelRequest:
+    """A version to take out of service."""
+    checked_number(version, "version", 64)
+    return model_service_pb2.UnloadModelRequest(
+        name=checked_text(name, "name"), version=version, force=force
+    )
+
+
+def set_label_request(
+    name: str, label: str, version: int | None
+) -> model_service_pb2.SetLabelRequest:
+    """What a label is to name."""
+    return model_service_pb2.SetLabelRequest(
+        name=checked_text(name, "name"),
+        label=checked_text(label, "label"),
+        version=checked_number(version, "version", 64),
+    )
+
+
 def _score_settings(default_model: str, settings: ScoreSettings) -> wire.ScoreRequest:
     alternatives = checked_number(settings.get("alternatives"), "alternatives", 32)
     detail = wire.SCORE_DETAIL_TOKENS if settings.get("tokens", False) else wire.SCORE_DETAIL_NONE
@@ -157,11 +185,29 @@ def refuse_unknown(given: ModelChoice, known: type[ModelChoice]) -> None:
 
 
 def selector(default_model: str, choice: ModelChoice) -> common_pb2.ModelSelector:
-    """The model that was chosen, or the client's."""
+    """The model that was chosen, or the client's; what a call says beats what a name ends with."""
+    model = checked_text(choice.get("model", default_model), "model.name")
+    version, label = choice.get("version"), choice.get("label")
+    if version is None and label is None:
+        version, label = _suffix(model)
     return common_pb2.ModelSelector(
-        name=checked_text(choice.get("model", default_model), "model.name"),
-        version=checked_number(choice.get("version"), "model.version", 64),
+        name=name_of(model),
+        version=checked_number(version, "model.version", 64),
+        label=checked_text(label, "model.label") if label is not None else None,
     )
+
+
+def _suffix(model: str) -> tuple[int | None, str | None]:
+    """Version and label at the end of NAME:VERSION or NAME@LABEL."""
+    _, at, label = model.partition("@")
+    if at:
+        return None, label
+    _, colon, version = model.partition(":")
+    if not colon:
+        return None, None
+    if not (version.isascii() and version.isdigit()):
+        raise invalid_argument("model.version", f"{version!r} is not a number")
+    return int(version), None
 
 
 _HALF_A_PAIR = "half a surrogate pair, which UTF-8 cannot spell"
@@ -235,7 +281,8 @@ def unanswered(
 ) -> Answer[RescoredList]:
     """A request of one list that failed by it; of version 0, as no model has answered."""
     item = ItemError(error.code, error.reason, str(error), error.field)
-    model = ModelIdentity(choice.get("model", default_model), version=0, fingerprint="")
+    name = name_of(choice.get("model", default_model))
+    model = ModelIdentity(name, version=0, fingerprint="")
     return Answer(model, (item,))
 
 
@@ -289,6 +336,10 @@ def model_info(model: model_service_pb2.Model) -> ModelInfo:
         ),
         ngram=ngram if model.HasField("ngram") else None,
         network=_network(model.network) if model.HasField("network") else None,
+        labels=tuple(model.labels),
+        problem=model.problem,
+        load_seconds=model.load_seconds,
+        loaded_at=model.loaded_at.ToSeconds() if model.HasField("loaded_at") else None,
     )
 
 

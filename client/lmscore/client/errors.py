@@ -57,6 +57,10 @@ class OverloadedError(LmscoreError):
     """A limit of the server is reached; try again after ``retry_after_seconds``."""
 
 
+class QuotaExceededError(OverloadedError):
+    """The API key has used up what it may, for now; others may have room."""
+
+
 class MessageTooLargeError(LmscoreError):
     """A request or an answer is over a limit in bytes: send less at a time."""
 
@@ -73,6 +77,14 @@ class AuthenticationError(LmscoreError):
     """Credentials are missing, wrong, or not enough for the call."""
 
 
+class UnauthenticatedError(AuthenticationError):
+    """The server wants an API key and got none, or none that it knows."""
+
+
+class PermissionDeniedError(AuthenticationError):
+    """The API key is known, but not allowed to do this."""
+
+
 class ServerError(LmscoreError):
     """The server failed; ``incident`` names the failure in its log."""
 
@@ -85,8 +97,8 @@ _CLASSES: dict[StatusCode, type[LmscoreError]] = {
     StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
     StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
     StatusCode.UNAVAILABLE: UnavailableError,
-    StatusCode.UNAUTHENTICATED: AuthenticationError,
-    StatusCode.PERMISSION_DENIED: AuthenticationError,
+    StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     StatusCode.INTERNAL: ServerError,
     StatusCode.UNKNOWN: ServerError,
     StatusCode.DATA_LOSS: ServerError,

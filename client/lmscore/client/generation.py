@@ -64,14 +64,14 @@ class Unfinished:
     """Tells a stream that has told everything from one that ended early."""
 
     def __init__(self) -> None:
-        self._started = False
+        self.started = False
         self._texts: set[int] = set()
 
     def see(self, event: GenerationEvent) -> GenerationEvent:
         """Take note of an event, and give it back."""
         match event:
             case GenerationStarted():
-                self._started = True
+                self.started = True
             case GeneratedToken():
                 self._texts.add(event.sequence)
             case GenerationFinished():
@@ -80,7 +80,7 @@ class Unfinished:
 
     def refuse(self) -> None:
         """Raise ServerError if something is still to come."""
-        if self._texts or not self._started:
+        if self._texts or not self.started:
             raise stream_ended_early()
 
 

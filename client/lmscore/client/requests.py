@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypedDict
 
 
+def name_of(model: str) -> str:
+    """The name in NAME, NAME:VERSION or NAME@LABEL."""
+    return model.partition(":")[0].partition("@")[0]
+
+
 class ModelChoice(TypedDict, total=False):
     """Which model answers."""
 
-    model: str  # a name as ListModels gives it; default: the client's
+    model: str  # NAME as ListModels gives it, NAME:VERSION or NAME@LABEL; default: the client's
     version: int | None  # default: the highest one loaded
+    label: str | None  # of a version, such as "stable"; in place of its number
 
 
 class ScoreSettings(ModelChoice, total=False):

@@ -196,7 +196,7 @@ class NetworkInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model of the server. While it is loading, only identity and state are known.
+    """A version of a model. Unless it is ready, only identity, state, labels and problem are known.
 
     ``kind``, ``state`` and ``tokenizer`` are lower-case names as the contract has them, for
     example "ngram", "ready" and "words"; "unspecified" is what this client does not know.
@@ -212,6 +212,10 @@ class ModelInfo:
     scoring_contract: ScoringContract
     ngram: NgramInfo | None = None
     network: NetworkInfo | None = None
+    labels: tuple[str, ...] = ()  # that name this version
+    problem: str = ""  # what is wrong with it, for people
+    load_seconds: float = 0.0
+    loaded_at: int | None = None  # seconds since 1970; absent unless it answers
 
     @property
     def ready(self) -> bool:

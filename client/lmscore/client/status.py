@@ -16,11 +16,17 @@ from lmscore.client.errors import (
     InvalidArgumentError,
     LmscoreError,
     MessageTooLargeError,
+    QuotaExceededError,
     ServerError,
+    UnavailableError,
     error_class,
 )
 
 _DETAILS_KEY = "grpc-status-details-bin"  # fixed by gRPC
+_BY_REASON: dict[str, type[LmscoreError]] = {
+    "QUOTA_EXCEEDED": QuotaExceededError,
+    "DRAIN_TIMEOUT": UnavailableError,  # whose code is that of calls that their callers cancel
+}
 _BY_NUMBER = {code.value[0]: code for code in StatusCode}
 
 
@@ -71,7 +77,7 @@ def _class_of(code: StatusCode, message: str, info: ErrorInfo) -> type[LmscoreEr
     # gRPC's own size limit shares its code with an overloaded server, and has no reason.
     if code is StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in message:
         return MessageTooLargeError
-    return error_class(code)
+    return _BY_REASON.get(info.reason) or error_class(code)
 
 
 def answer_overdue(seconds: float) -> DeadlineExceededError:

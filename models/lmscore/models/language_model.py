@@ -112,6 +112,7 @@ class BatchScores:
     token_counts: NDArray[np.int64]  # (items,) events
     oov_counts: NDArray[np.int64]  # (items,) events out of vocabulary
     tokens: TokenArrays | None = None  # if asked for
+    shared_tokens: int = 0  # not computed, because another item of the batch begins alike
 
     @property
     def perplexities(self) -> NDArray[np.float64]:

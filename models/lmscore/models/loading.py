@@ -23,7 +23,8 @@ from lmscore.models.ngram.file import open_ngram
 from lmscore.models.ngram.from_table import model_from_table
 from lmscore.models.ngram.line_reader import Progress
 
-Loader = Callable[[Path, Progress | None], LanguageModel[Any]]
+Loader = Callable[[Path, Progress | None, bool], LanguageModel[Any]]
+"""Takes a path, what is told of the progress, and whether to copy what could be mapped."""
 
 CONFIG_FILE = "config.json"
 """A folder that has it is a network."""
@@ -37,14 +38,18 @@ _MOST = 10.0  # nats; a log-probability above it is as wrong as one that overflo
 
 
 def load_model(
-    path: Path, progress: Progress | None = None, placement: Placement | None = None
+    path: Path,
+    progress: Progress | None = None,
+    placement: Placement | None = None,
+    *,
+    copy: bool = False,
 ) -> LanguageModel[Any]:
     """The model in a file or folder, ready to score; progress is told of the bytes read.
 
-    placement says where a network computes; by default where it is fastest. Raises
-    ModelNotFoundError for a path without a readable file, ModelFormatError for one that holds no
-    model, CapabilityError for a network that cannot be computed here; warns with
-    ModelFormatWarning of what was repaired.
+    placement says where a network computes; by default where it is fastest. With copy, files that
+    could be mapped are read into memory. Raises ModelNotFoundError for a path without a readable
+    file, ModelFormatError for one that holds no model, CapabilityError for a network that cannot
+    be computed here; warns with ModelFormatWarning of what was repaired.
     """
     if path.is_dir():
         model = _load_network(path, placement or Placement())
@@ -52,7 +57,7 @@ def load_model(
         with open_model_file(path) as file:
             head = file.read(_LONGEST_MAGIC)
         loaders = (load for magic, load in _LOADERS.items() if head.startswith(magic))
-        model = next(loaders, _load_arpa)(path, progress)
+        model = next(loaders, _load_arpa)(path, progress, copy)
     _warm_up(path, model)
     return model
 
@@ -123,7 +128,7 @@ def _load_network(folder: Path, placement: Placement) -> LanguageModel[Any]:
     return NetworkModel(read_checkpoint(folder), placement)
 
 
-def _load_arpa(path: Path, progress: Progress | None) -> LanguageModel[Any]:
+def _load_arpa(path: Path, progress: Progress | None, _copy: bool) -> LanguageModel[Any]:
     table = read_arpa(path, progress)
     while True:
         try:
@@ -132,15 +137,15 @@ def _load_arpa(path: Path, progress: Progress | None) -> LanguageModel[Any]:
             table = first_of_each(path, table, duplicate.length)
 
 
-def _load_ngram(path: Path, progress: Progress | None) -> LanguageModel[Any]:
-    model = open_ngram(path)
+def _load_ngram(path: Path, progress: Progress | None, copy: bool) -> LanguageModel[Any]:
+    model = open_ngram(path, copy=copy)
     if progress is not None:
         progress(path.stat().st_size, path.stat().st_size)
     return model
 
 
-def _load_kenlm(path: Path, _progress: Progress | None) -> LanguageModel[Any]:
-    return KenlmModel.open(path)
+def _load_kenlm(path: Path, _progress: Progress | None, copy: bool) -> LanguageModel[Any]:
+    return KenlmModel.open(path, copy=copy)
 
 
 # First bytes of the files that are not text. Whatever is not here is read as ARPA, whose reader

@@ -22,38 +22,51 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from lmscore.v1 import common_pb2 as lmscore_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elmscore/v1/model_service.proto\x12\nlmscore.v1\x1a\x17lmscore/v1/common.proto\"\x13\n\x11ListModelsRequest\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.lmscore.v1.Model\";\n\x0fGetModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.lmscore.v1.ModelSelector\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.lmscore.v1.Model\"\x8b\x03\n\x05Model\x12+\n\x08identity\x18\x01 \x01(\x0b\x32\x19.lmscore.v1.ModelIdentity\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.lmscore.v1.ModelKind\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.lmscore.v1.ModelState\x12\x17\n\x0fvocabulary_size\x18\x04 \x01(\r\x12\x17\n\x0fparameter_count\x18\x05 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12,\n\ttokenizer\x18\x07 \x01(\x0e\x32\x19.lmscore.v1.TokenizerKind\x12\x35\n\x10scoring_contract\x18\x08 \x01(\x0b\x32\x1b.lmscore.v1.ScoringContract\x12+\n\x05ngram\x18\t \x01(\x0b\x32\x1c.lmscore.v1.NgramDescription\x12/\n\x07network\x18\n \x01(\x0b\x32\x1e.lmscore.v1.NetworkDescription\"1\n\x10NgramDescription\x12\r\n\x05order\x18\x01 \x01(\r\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"\xcd\x01\n\x12NetworkDescription\x12\x16\n\x0e\x65mbedding_size\x18\x01 \x01(\r\x12\x14\n\x0chidden_sizes\x18\x02 \x03(\r\x12\x1c\n\x0fprojection_size\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04tied\x18\x04 \x01(\x08\x12\x19\n\x0c\x63ontext_size\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\r\n\x05\x64type\x18\x07 \x01(\tB\x12\n\x10_projection_sizeB\x0f\n\r_context_size\"}\n\x0fScoringContract\x12\x11\n\tbos_token\x18\x01 \x01(\t\x12\x11\n\teos_token\x18\x02 \x01(\t\x12\x15\n\runknown_token\x18\x03 \x01(\t\x12\x13\n\x0bhas_unknown\x18\x04 \x01(\x08\x12\x18\n\x10unknown_log_prob\x18\x05 \x01(\x01*\x96\x01\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEL_KIND_NGRAM\x10\x01\x12\x1a\n\x16MODEL_KIND_FEEDFORWARD\x10\x02\x12\x12\n\x0eMODEL_KIND_RNN\x10\x03\x12\x13\n\x0fMODEL_KIND_LSTM\x10\x04\x12\x12\n\x0eMODEL_KIND_GRU\x10\x05*Y\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02*\x9f\x01\n\rTokenizerKind\x12\x1e\n\x1aTOKENIZER_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14TOKENIZER_KIND_WORDS\x10\x01\x12\x1d\n\x19TOKENIZER_KIND_CHARACTERS\x10\x02\x12\x18\n\x14TOKENIZER_KIND_BYTES\x10\x03\x12\x1b\n\x17TOKENIZER_KIND_SUBWORDS\x10\x04\x32\xa2\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.lmscore.v1.ListModelsRequest\x1a\x1e.lmscore.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.lmscore.v1.GetModelRequest\x1a\x1c.lmscore.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1elmscore/v1/model_service.proto\x12\nlmscore.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17lmscore/v1/common.proto\"\x13\n\x11ListModelsRequest\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.lmscore.v1.Model\";\n\x0fGetModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.lmscore.v1.ModelSelector\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.lmscore.v1.Model\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.lmscore.v1.Model\"B\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"7\n\x13UnloadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.lmscore.v1.Model\"P\n\x0fSetLabelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\n\n\x08_version\"4\n\x10SetLabelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.lmscore.v1.Model\"\xf1\x03\n\x05Model\x12+\n\x08identity\x18\x01 \x01(\x0b\x32\x19.lmscore.v1.ModelIdentity\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.lmscore.v1.ModelKind\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.lmscore.v1.ModelState\x12\x17\n\x0fvocabulary_size\x18\x04 \x01(\r\x12\x17\n\x0fparameter_count\x18\x05 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12,\n\ttokenizer\x18\x07 \x01(\x0e\x32\x19.lmscore.v1.TokenizerKind\x12\x35\n\x10scoring_contract\x18\x08 \x01(\x0b\x32\x1b.lmscore.v1.ScoringContract\x12+\n\x05ngram\x18\t \x01(\x0b\x32\x1c.lmscore.v1.NgramDescription\x12/\n\x07network\x18\n \x01(\x0b\x32\x1e.lmscore.v1.NetworkDescription\x12\x0e\n\x06labels\x18\x0b \x03(\t\x12\x0f\n\x07problem\x18\x0c \x01(\t\x12\x14\n\x0cload_seconds\x18\r \x01(\x01\x12-\n\tloaded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x10NgramDescription\x12\r\n\x05order\x18\x01 \x01(\r\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x04\"\xcd\x01\n\x12NetworkDescription\x12\x16\n\x0e\x65mbedding_size\x18\x01 \x01(\r\x12\x14\n\x0chidden_sizes\x18\x02 \x03(\r\x12\x1c\n\x0fprojection_size\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04tied\x18\x04 \x01(\x08\x12\x19\n\x0c\x63ontext_size\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\r\n\x05\x64type\x18\x07 \x01(\tB\x12\n\x10_projection_sizeB\x0f\n\r_context_size\"}\n\x0fScoringContract\x12\x11\n\tbos_token\x18\x01 \x01(\t\x12\x11\n\teos_token\x18\x02 \x01(\t\x12\x15\n\runknown_token\x18\x03 \x01(\t\x12\x13\n\x0bhas_unknown\x18\x04 \x01(\x08\x12\x18\n\x10unknown_log_prob\x18\x05 \x01(\x01*\x96\x01\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEL_KIND_NGRAM\x10\x01\x12\x1a\n\x16MODEL_KIND_FEEDFORWARD\x10\x02\x12\x12\n\x0eMODEL_KIND_RNN\x10\x03\x12\x13\n\x0fMODEL_KIND_LSTM\x10\x04\x12\x12\n\x0eMODEL_KIND_GRU\x10\x05*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x04\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x05*\x9f\x01\n\rTokenizerKind\x12\x1e\n\x1aTOKENIZER_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14TOKENIZER_KIND_WORDS\x10\x01\x12\x1d\n\x19TOKENIZER_KIND_CHARACTERS\x10\x02\x12\x18\n\x14TOKENIZER_KIND_BYTES\x10\x03\x12\x1b\n\x17TOKENIZER_KIND_SUBWORDS\x10\x04\x32\x83\x03\n\x0cModelService\x12K\n\nListModels\x12\x1d.lmscore.v1.ListModelsRequest\x1a\x1e.lmscore.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.lmscore.v1.GetModelRequest\x1a\x1c.lmscore.v1.GetModelResponse\x12H\n\tLoadModel\x12\x1c.lmscore.v1.LoadModelRequest\x1a\x1d.lmscore.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.lmscore.v1.UnloadModelRequest\x1a\x1f.lmscore.v1.UnloadModelResponse\x12\x45\n\x08SetLabel\x12\x1b.lmscore.v1.SetLabelRequest\x1a\x1c.lmscore.v1.SetLabelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lmscore.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELKIND']._serialized_start=1049
-  _globals['_MODELKIND']._serialized_end=1199
-  _globals['_MODELSTATE']._serialized_start=1201
-  _globals['_MODELSTATE']._serialized_end=1290
-  _globals['_TOKENIZERKIND']._serialized_start=1293
-  _globals['_TOKENIZERKIND']._serialized_end=1452
-  _globals['_LISTMODELSREQUEST']._serialized_start=71
-  _globals['_LISTMODELSREQUEST']._serialized_end=90
-  _globals['_LISTMODELSRESPONSE']._serialized_start=92
-  _globals['_LISTMODELSRESPONSE']._serialized_end=147
-  _globals['_GETMODELREQUEST']._serialized_start=149
-  _globals['_GETMODELREQUEST']._serialized_end=208
-  _globals['_GETMODELRESPONSE']._serialized_start=210
-  _globals['_GETMODELRESPONSE']._serialized_end=262
-  _globals['_MODEL']._serialized_start=265
-  _globals['_MODEL']._serialized_end=660
-  _globals['_NGRAMDESCRIPTION']._serialized_start=662
-  _globals['_NGRAMDESCRIPTION']._serialized_end=711
-  _globals['_NETWORKDESCRIPTION']._serialized_start=714
-  _globals['_NETWORKDESCRIPTION']._serialized_end=919
-  _globals['_SCORINGCONTRACT']._serialized_start=921
-  _globals['_SCORINGCONTRACT']._serialized_end=1046
-  _globals['_MODELSERVICE']._serialized_start=1455
-  _globals['_MODELSERVICE']._serialized_end=1617
+  _globals['_MODELKIND']._serialized_start=1551
+  _globals['_MODELKIND']._serialized_end=1701
+  _globals['_MODELSTATE']._serialized_start=1704
+  _globals['_MODELSTATE']._serialized_end=1870
+  _globals['_TOKENIZERKIND']._serialized_start=1873
+  _globals['_TOKENIZERKIND']._serialized_end=2032
+  _globals['_LISTMODELSREQUEST']._serialized_start=104
+  _globals['_LISTMODELSREQUEST']._serialized_end=123
+  _globals['_LISTMODELSRESPONSE']._serialized_start=125
+  _globals['_LISTMODELSRESPONSE']._serialized_end=180
+  _globals['_GETMODELREQUEST']._serialized_start=182
+  _globals['_GETMODELREQUEST']._serialized_end=241
+  _globals['_GETMODELRESPONSE']._serialized_start=243
+  _globals['_GETMODELRESPONSE']._serialized_end=295
+  _globals['_LOADMODELREQUEST']._serialized_start=297
+  _globals['_LOADMODELREQUEST']._serialized_end=346
+  _globals['_LOADMODELRESPONSE']._serialized_start=348
+  _globals['_LOADMODELRESPONSE']._serialized_end=401
+  _globals['_UNLOADMODELREQUEST']._serialized_start=403
+  _globals['_UNLOADMODELREQUEST']._serialized_end=469
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=471
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=526
+  _globals['_SETLABELREQUEST']._serialized_start=528
+  _globals['_SETLABELREQUEST']._serialized_end=608
+  _globals['_SETLABELRESPONSE']._serialized_start=610
+  _globals['_SETLABELRESPONSE']._serialized_end=662
+  _globals['_MODEL']._serialized_start=665
+  _globals['_MODEL']._serialized_end=1162
+  _globals['_NGRAMDESCRIPTION']._serialized_start=1164
+  _globals['_NGRAMDESCRIPTION']._serialized_end=1213
+  _globals['_NETWORKDESCRIPTION']._serialized_start=1216
+  _globals['_NETWORKDESCRIPTION']._serialized_end=1421
+  _globals['_SCORINGCONTRACT']._serialized_start=1423
+  _globals['_SCORINGCONTRACT']._serialized_end=1548
+  _globals['_MODELSERVICE']._serialized_start=2035
+  _globals['_MODELSERVICE']._serialized_end=2422
 # @@protoc_insertion_point(module_scope)

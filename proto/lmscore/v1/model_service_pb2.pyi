@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from lmscore.v1 import common_pb2 as _common_pb2
@@ -68,6 +69,14 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """It is being read."""
     MODEL_STATE_READY: _ModelState.ValueType  # 2
     """It answers."""
+    MODEL_STATE_FAILED: _ModelState.ValueType  # 3
+    """Its files could not be read, or its scores are wrong; the problem says why. It is tried again
+    when its files change.
+    """
+    MODEL_STATE_UNLOADING: _ModelState.ValueType  # 4
+    """It gets no new calls, and is in memory until those that have it are done."""
+    MODEL_STATE_UNLOADED: _ModelState.ValueType  # 5
+    """It is in the repository and not in memory."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """Whether a model can be used."""
@@ -78,6 +87,14 @@ MODEL_STATE_LOADING: ModelState.ValueType  # 1
 """It is being read."""
 MODEL_STATE_READY: ModelState.ValueType  # 2
 """It answers."""
+MODEL_STATE_FAILED: ModelState.ValueType  # 3
+"""Its files could not be read, or its scores are wrong; the problem says why. It is tried again
+when its files change.
+"""
+MODEL_STATE_UNLOADING: ModelState.ValueType  # 4
+"""It gets no new calls, and is in memory until those that have it are done."""
+MODEL_STATE_UNLOADED: ModelState.ValueType  # 5
+"""It is in the repository and not in memory."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 class _TokenizerKind:
@@ -202,8 +219,172 @@ class GetModelResponse(_message.Message):
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
+class LoadModelRequest(_message.Message):
+    """Which version to load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of a model of the repository. Required."""
+    version: _builtins.int
+    """One of its versions, from 1. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """The version answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The version's description."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Which version to take out of service."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of a model of the repository. Required."""
+    version: _builtins.int
+    """One of its versions, from 1. Required."""
+    force: _builtins.bool
+    """Whether to do so even if a label names the version, which is then removed, or if no other
+    version could answer. Without, such a call ends with FAILED_PRECONDITION.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """The version gets no new calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The version as it is now: UNLOADING while calls that began before still have it."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
+
+@_typing.final
+class SetLabelRequest(_message.Message):
+    """Which version a label is to name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of a model of the repository. Required."""
+    label: _builtins.str
+    """The label: a lower-case letter, then lower-case letters, digits and hyphens. Required."""
+    version: _builtins.int
+    """One of the model's versions, from 1; absent to remove the label."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        label: _builtins.str = ...,
+        version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "label", b"label", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
+Global___SetLabelRequest: _TypeAlias = SetLabelRequest  # noqa: Y015
+
+@_typing.final
+class SetLabelResponse(_message.Message):
+    """The label names the version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The version's description; absent if the label was removed."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLabelResponse: _TypeAlias = SetLabelResponse  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
-    """A model of the server. While it is LOADING, only its name, version and state are known."""
+    """A model of the server. Unless it is READY, only its name, version, state, labels and problem are
+    known.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,6 +398,10 @@ class Model(_message.Message):
     SCORING_CONTRACT_FIELD_NUMBER: _builtins.int
     NGRAM_FIELD_NUMBER: _builtins.int
     NETWORK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    LOAD_SECONDS_FIELD_NUMBER: _builtins.int
+    LOADED_AT_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
     """What kind it is."""
     state: Global___ModelState.ValueType
@@ -231,6 +416,12 @@ class Model(_message.Message):
     """Memory it takes, in bytes."""
     tokenizer: Global___TokenizerKind.ValueType
     """How it splits text."""
+    problem: _builtins.str
+    """What is wrong with it, for people; empty if nothing is. A READY version has one if it serves
+    although its files were changed or removed.
+    """
+    load_seconds: _builtins.float
+    """How long loading took, in seconds."""
     @_builtins.property
     def identity(self) -> _common_pb2.ModelIdentity:
         """Name, version and fingerprint."""
@@ -247,6 +438,14 @@ class Model(_message.Message):
     def network(self) -> Global___NetworkDescription:
         """Set for networks."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels that name this version, in alphabetical order."""
+
+    @_builtins.property
+    def loaded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began to answer; absent for those that do not."""
+
     def __init__(
         self,
         *,
@@ -260,10 +459,14 @@ class Model(_message.Message):
         scoring_contract: Global___ScoringContract | None = ...,
         ngram: Global___NgramDescription | None = ...,
         network: Global___NetworkDescription | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        problem: _builtins.str = ...,
+        load_seconds: _builtins.float = ...,
+        loaded_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "loaded_at", b"loaded_at", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "labels", b"labels", "load_seconds", b"load_seconds", "loaded_at", b"loaded_at", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "problem", b"problem", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Tells which models a server has and what they are.
+    """Tells which models a server has and what they are, and on its admin address changes which
+    versions of its repository it has loaded.
     """
 
     def __init__(self, channel):
@@ -45,10 +46,26 @@ class ModelServiceStub:
                 request_serializer=lmscore_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=lmscore_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/lmscore.v1.ModelService/LoadModel',
+                request_serializer=lmscore_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=lmscore_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/lmscore.v1.ModelService/UnloadModel',
+                request_serializer=lmscore_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=lmscore_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.SetLabel = channel.unary_unary(
+                '/lmscore.v1.ModelService/SetLabel',
+                request_serializer=lmscore_dot_v1_dot_model__service__pb2.SetLabelRequest.SerializeToString,
+                response_deserializer=lmscore_dot_v1_dot_model__service__pb2.SetLabelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
-    """Tells which models a server has and what they are.
+    """Tells which models a server has and what they are, and on its admin address changes which
+    versions of its repository it has loaded.
     """
 
     def ListModels(self, request, context):
@@ -60,6 +77,30 @@ class ModelServiceServicer:
 
     def GetModel(self, request, context):
         """One model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Loads a version of the repository, and keeps it loaded beside newer ones. Ends when it answers,
+        or with DATA_LOSS if it cannot be loaded. Only on the admin address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Takes a version out of service until it is loaded again; its files stay. Ends when no new call
+        gets it. Only on the admin address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLabel(self, request, context):
+        """Lets a label name another version, which is loaded if need be, or none. Ends when calls that
+        give the label get that version. Only on the admin address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +119,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=lmscore_dot_v1_dot_model__service__pb2.GetModelRequest.FromString,
                     response_serializer=lmscore_dot_v1_dot_model__service__pb2.GetModelResponse.SerializeToString,
             ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=lmscore_dot_v1_dot_model__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=lmscore_dot_v1_dot_model__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=lmscore_dot_v1_dot_model__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=lmscore_dot_v1_dot_model__service__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'SetLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLabel,
+                    request_deserializer=lmscore_dot_v1_dot_model__service__pb2.SetLabelRequest.FromString,
+                    response_serializer=lmscore_dot_v1_dot_model__service__pb2.SetLabelResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'lmscore.v1.ModelService', rpc_method_handlers)
@@ -87,7 +143,8 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Tells which models a server has and what they are.
+    """Tells which models a server has and what they are, and on its admin address changes which
+    versions of its repository it has loaded.
     """
 
     @staticmethod
@@ -134,6 +191,87 @@ class ModelService:
             '/lmscore.v1.ModelService/GetModel',
             lmscore_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
             lmscore_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lmscore.v1.ModelService/LoadModel',
+            lmscore_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+            lmscore_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lmscore.v1.ModelService/UnloadModel',
+            lmscore_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+            lmscore_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lmscore.v1.ModelService/SetLabel',
+            lmscore_dot_v1_dot_model__service__pb2.SetLabelRequest.SerializeToString,
+            lmscore_dot_v1_dot_model__service__pb2.SetLabelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Tells which models a server has and what they are."""
+    """Tells which models a server has and what they are, and on its admin address changes which
+    versions of its repository it has loaded.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +39,47 @@ class ModelServiceStub:
     """All models, ordered by name and version."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """One model."""
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.LoadModelRequest, _model_service_pb2.LoadModelResponse]
+    """Loads a version of the repository, and keeps it loaded beside newer ones. Ends when it answers,
+    or with DATA_LOSS if it cannot be loaded. Only on the admin address.
+    """
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.UnloadModelRequest, _model_service_pb2.UnloadModelResponse]
+    """Takes a version out of service until it is loaded again; its files stay. Ends when no new call
+    gets it. Only on the admin address.
+    """
+    SetLabel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetLabelRequest, _model_service_pb2.SetLabelResponse]
+    """Lets a label name another version, which is loaded if need be, or none. Ends when calls that
+    give the label get that version. Only on the admin address.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Tells which models a server has and what they are."""
+    """Tells which models a server has and what they are, and on its admin address changes which
+    versions of its repository it has loaded.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """All models, ordered by name and version."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """One model."""
+    LoadModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.LoadModelRequest, _model_service_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Loads a version of the repository, and keeps it loaded beside newer ones. Ends when it answers,
+    or with DATA_LOSS if it cannot be loaded. Only on the admin address.
+    """
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UnloadModelRequest, _model_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Takes a version out of service until it is loaded again; its files stay. Ends when no new call
+    gets it. Only on the admin address.
+    """
+    SetLabel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetLabelRequest, _model_service_pb2.SetLabelResponse]  # type: ignore[assignment]
+    """Lets a label name another version, which is loaded if need be, or none. Ends when calls that
+    give the label get that version. Only on the admin address.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tells which models a server has and what they are."""
+    """Tells which models a server has and what they are, and on its admin address changes which
+    versions of its repository it has loaded.
+    """
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -66,5 +96,35 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.GetModelResponse, _abc.Awaitable[_model_service_pb2.GetModelResponse]]:
         """One model."""
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _model_service_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.LoadModelResponse, _abc.Awaitable[_model_service_pb2.LoadModelResponse]]:
+        """Loads a version of the repository, and keeps it loaded beside newer ones. Ends when it answers,
+        or with DATA_LOSS if it cannot be loaded. Only on the admin address.
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _model_service_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.UnloadModelResponse, _abc.Awaitable[_model_service_pb2.UnloadModelResponse]]:
+        """Takes a version out of service until it is loaded again; its files stay. Ends when no new call
+        gets it. Only on the admin address.
+        """
+
+    @_abc_1.abstractmethod
+    def SetLabel(
+        self,
+        request: _model_service_pb2.SetLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.SetLabelResponse, _abc.Awaitable[_model_service_pb2.SetLabelResponse]]:
+        """Lets a label name another version, which is loaded if need be, or none. Ends when calls that
+        give the label get that version. Only on the admin address.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lmscore.server.errors import InvalidFieldError
 
@@ -21,6 +21,16 @@ class Priority(enum.Enum):
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A piece of a call's way that took time."""
+
+    name: str  # queue or compute
+    end: float  # on time.monotonic()'s clock
+    seconds: float
+    requests: int  # that it was done for together
 
 
 @dataclass(slots=True)
@@ -37,6 +47,24 @@ class Call:
     oov: int = 0
     queue_seconds: float = 0.0
     compute_seconds: float = 0.0
+    id: str = ""  # the caller's, or one made for it
+    began: float = field(default_factory=time.monotonic)  # on the same clock
+    trace_id: str = ""  # hexadecimal; empty unless it is traced
+    stages: list[Stage] | None = None  # kept only if it is traced
+
+    def spent(
+        self, *, queue_seconds: float = 0.0, compute_seconds: float = 0.0, requests: int = 1
+    ) -> None:
+        """Add what work for it has just taken, which was done for so many requests together."""
+        self.queue_seconds += queue_seconds
+        self.compute_seconds += compute_seconds
+        if self.stages is None:
+            return
+        now = time.monotonic()
+        if queue_seconds:
+            self.stages.append(Stage("queue", now - compute_seconds, queue_seconds, requests))
+        if compute_seconds:
+            self.stages.append(Stage("compute", now, compute_seconds, requests))
 
     @property
     def remaining_seconds(self) -> float:

@@ -1,19 +1,17 @@
-"""The ``lmscore-server`` command."""
+"""The ``lmscore-server`` command.
+
+What serves is imported once the settings are known to do: gRPC and the compiler of the n-gram loops
+take more than a second, which no wrong flag, ``--help`` or ``--print-config`` need wait for.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmscore.models.errors import ModelError
-from lmscore.models.language_model import ModelDescription, NetworkDescription, ScoreBatch, Texts
-from lmscore.models.loading import GOLDEN_SENTENCE
-from lmscore.server.lifecycle import StartError, load, placement_of, serve
-from lmscore.server.logs import configure_logs
 from lmscore.server.settings import (
     ENVIRONMENT_PREFIX,
     ConfigurationError,
@@ -21,6 +19,10 @@ from lmscore.server.settings import (
     format_settings,
     load_settings,
 )
+from lmscore.server.stages import StartError
+
+if TYPE_CHECKING:
+    from lmscore.models.language_model import ModelDescription
 
 FAILURE, USAGE = 1, 2  # exit codes
 
@@ -34,8 +36,11 @@ Examples:
   lmscore-server --model news=news.arpa.gz
   lmscore-server --model a=a.arpa,b=b.arpa --listen 0.0.0.0:50051
   lmscore-server --model lstm=checkpoints/lstm --device cuda:0
+  lmscore-server --model news=news.ngram --processes 4 --metrics 127.0.0.1:9464
+  lmscore-server --repository models --admin 127.0.0.1:50052
   lmscore-server --config lmscore.toml --print-config
   lmscore-server --model news=news.arpa --dry-run
+  lmscore-server --new-key asr-team >> keys.toml
 """
 
 
@@ -44,7 +49,7 @@ def _setting_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if field.default == () else f"  [default: {field.default}]"
+        shown = "" if field.default in {(), "", None} else f"  [default: {field.default}]"
         repeatable = field.default == ()
         help_text = f"{field.description}{shown}"
         options.append(click.Option([flag, name], help=help_text, multiple=repeatable))
@@ -52,8 +57,15 @@ def _setting_options() -> list[click.Parameter]:
 
 
 def _run(
-    config: Path | None, print_config: bool, dry_run: bool, **flags: str | tuple[str, ...] | None
+    config: Path | None,
+    print_config: bool,
+    dry_run: bool,
+    new_key: str | None,
+    **flags: str | tuple[str, ...] | None,
 ) -> None:
+    if new_key is not None:
+        _make_key(new_key)
+        return
     given = {
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in flags.items()
@@ -66,21 +78,66 @@ def _run(
     if print_config:
         click.echo(format_settings(settings, origins))
         return
-    configure_logs(settings.log_format)
-    if not settings.model:
-        _fail("no model to serve: give --model NAME=PATH", USAGE)
+    if not settings.model and not settings.repository:
+        _fail("no model to serve: give --model NAME=PATH, or --repository DIR", USAGE)
+    _start(settings, dry_run=dry_run)
+
+
+def _start(settings: Settings, *, dry_run: bool) -> None:
+    from lmscore.models.errors import ModelError
+    from lmscore.server.logs import configure_logs
+
+    configure_logs(settings.log_format, show_texts=settings.log_texts == "on")
     try:
         if dry_run:
             _dry_run(settings)
         else:
-            asyncio.run(serve(settings))
+            _serve(settings)
     except (StartError, ModelError) as error:
         _fail(error, FAILURE)
 
 
+def _make_key(name: str) -> None:
+    from lmscore.server.security.keys import new_key as make_key
+
+    try:
+        key, lines = make_key(name)
+    except ValueError as error:
+        _fail(error, USAGE)
+    # Apart from the lines, so that these can go straight into a file without it.
+    click.echo(f"The key {name}, which is shown this once:\n{key}", err=True)
+    click.echo(lines, nl=False)
+
+
+def _serve(settings: Settings) -> None:
+    import asyncio
+
+    import structlog
+
+    from lmscore.server.security.exposure import exposures
+
+    for exposure in exposures(settings):
+        structlog.get_logger().warning("exposed", listen=settings.listen, problem=exposure)
+    # A supervisor does without what its workers need to compute.
+    if settings.processes > 1:
+        from lmscore.server.supervisor import supervise
+
+        asyncio.run(supervise(settings))
+    else:
+        from lmscore.server.single import serve_alone
+
+        asyncio.run(serve_alone(settings))
+
+
 def _dry_run(settings: Settings) -> None:
+    from lmscore.models.language_model import ScoreBatch, Texts
+    from lmscore.models.loading import GOLDEN_SENTENCE
+    from lmscore.server.lifecycle import placement_of
+    from lmscore.server.model_loading import load
+    from lmscore.server.rollout.building import newest_versions
+
     placement = placement_of(settings)
-    for source in settings.model:
+    for source in (*settings.model, *newest_versions(settings)):
         model = load(source, placement).model
         [log_prob] = model.score(ScoreBatch(Texts.from_strings([GOLDEN_SENTENCE]))).log_probs
         made_of = _made_of(model.description)
@@ -88,6 +145,8 @@ def _dry_run(settings: Settings) -> None:
 
 
 def _made_of(description: ModelDescription) -> str:
+    from lmscore.models.language_model import NetworkDescription
+
     size, structure = description.vocabulary_size, description.structure
     if not isinstance(structure, NetworkDescription):
         return f"{description.kind}, {size} tokens"
@@ -121,6 +180,11 @@ command = click.Command(
         ),
         click.Option(
             ["--dry-run"], is_flag=True, help="Load the models, score one line with each, and exit"
+        ),
+        click.Option(
+            ["--new-key"],
+            metavar="NAME",
+            help="Make an API key, show it and what to add to the --api-keys file, and exit",
         ),
     ],
 )

@@ -72,6 +72,22 @@ class UnknownModelError(ServiceError):
 
 
 @dataclass(eq=False)
+class UnknownLabelError(ServiceError):
+    """The model has no such label."""
+
+    code = StatusCode.NOT_FOUND
+    reason = "LABEL_NOT_FOUND"
+
+    name: str
+    label: str
+    available: list[str]
+
+    def __str__(self) -> str:
+        there = ", ".join(self.available) or "none"
+        return f"model {self.name} has no label {self.label}; it has: {there}"
+
+
+@dataclass(eq=False)
 class ModelLoadingError(ServiceError):
     """The model is known, but not loaded yet."""
 
@@ -82,6 +98,46 @@ class ModelLoadingError(ServiceError):
 
     def __str__(self) -> str:
         return f"model {self.name} is still loading; its health service says when it is ready"
+
+
+@dataclass(eq=False)
+class NotLoadedError(ServiceError):
+    """The version is in the repository and not in memory."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "MODEL_NOT_LOADED"
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"model {self.name} version {self.version} is not loaded; LoadModel loads it"
+
+
+@dataclass(eq=False)
+class AdminOnlyError(ServiceError):
+    """The call changes which models there are, and this is not the admin address."""
+
+    code = StatusCode.PERMISSION_DENIED
+    reason = "ADMIN_ONLY"
+
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.method} answers only on the server's admin address"
+
+
+@dataclass(eq=False)
+class RefusedChangeError(ServiceError):
+    """The repository cannot be changed in this way, or not at all."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "CHANGE_REFUSED"
+
+    problem: str
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 @dataclass(eq=False)
@@ -117,13 +173,62 @@ class OverloadedError(ServiceError):
     code = StatusCode.RESOURCE_EXHAUSTED
     reason = "QUEUE_FULL"
 
-    queued_bytes: int
+    queued: int
+    unit: str  # of what there is too much
     retry_after_seconds: float
 
     def __str__(self) -> str:
         return (
-            f"{self.queued_bytes} bytes of text are waiting already; "
-            f"try again in {self.retry_after_seconds:g} s"
+            f"{self.queued} {self.unit} are waiting already; "
+            f"try again in {self.retry_after_seconds:.3g} s"
+        )
+
+
+@dataclass(eq=False)
+class DeadlineTooShortError(ServiceError):
+    """So much waits that the work would not be done by the call's deadline."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "WOULD_MISS_DEADLINE"
+
+    remaining_seconds: float
+    needed_seconds: float
+    retry_after_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"there is work for about {self.needed_seconds:.3g} s, and the deadline is in "
+            f"{self.remaining_seconds:.3g} s; try again in {self.retry_after_seconds:.3g} s, "
+            "or allow more time"
+        )
+
+
+@dataclass(eq=False)
+class DeadlinePassedError(ServiceError):
+    """The call's deadline passed before its work was done."""
+
+    code = StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_PASSED"
+
+    def __str__(self) -> str:
+        return "the deadline passed before the work was done, and what was left of it was dropped"
+
+
+@dataclass(eq=False)
+class TooManyCallsError(ServiceError):
+    """The server, or this caller's part of it, is full of calls."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_CALLS"
+
+    amount: int
+    unit: str  # of what there is too much
+    retry_after_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.amount} {self.unit} are in progress already; "
+            f"try again in {self.retry_after_seconds:.3g} s"
         )
 
 
@@ -135,12 +240,12 @@ class TooManyGenerationsError(ServiceError):
     reason = "TOO_MANY_GENERATIONS"
 
     waiting: int
-    retry_after_seconds: float = field(default=1.0)
+    retry_after_seconds: float
 
     def __str__(self) -> str:
         return (
             f"{self.waiting} calls of Generate are waiting already; "
-            f"try again in {self.retry_after_seconds:g} s"
+            f"try again in {self.retry_after_seconds:.3g} s"
         )
 
 
@@ -155,7 +260,7 @@ class OutOfMemoryError(ServiceError):
 
     def __str__(self) -> str:
         return (
-            f"there was not enough memory; try again in {self.retry_after_seconds:g} s, "
+            f"there was not enough memory; try again in {self.retry_after_seconds:.3g} s, "
             "with shorter or fewer texts if it happens again"
         )
 
@@ -171,3 +276,13 @@ class DrainingError(ServiceError):
 
     def __str__(self) -> str:
         return "the server is shutting down; send the call to another one or try again"
+
+
+class DrainTimeoutError(ServiceError):
+    """The call ran for longer than the server could wait before it shut down."""
+
+    code = StatusCode.CANCELLED
+    reason = "DRAIN_TIMEOUT"
+
+    def __str__(self) -> str:
+        return "the server is shutting down and could not wait for this call to end"

@@ -6,7 +6,8 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -15,13 +16,19 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
+from lmscore.server.admission import Admission, Place, in_place
 from lmscore.server.call import Call, calling, priority_of
-from lmscore.server.errors import DrainingError, ServiceError
-from lmscore.server.status import abort, internal_status, status_of
+from lmscore.server.errors import DrainingError, DrainTimeoutError, ServiceError
+from lmscore.server.observer import CallWatcher, Ending
+from lmscore.server.request_id import REQUEST_ID_KEY, request_id
+from lmscore.server.security.access import Access
+from lmscore.server.status import abort, code_and_reason, internal_status, status_of
 from lmscore.server.wire_check import explain_malformed
 
 OUR_METHODS = "/lmscore."
 """Prefix of the methods this looks after; health and reflection look after themselves."""
+
+_CLOCKS_DIFFER_SECONDS = 0.005  # gRPC's and ours
 
 log = structlog.get_logger()
 
@@ -36,10 +43,26 @@ class MalformedRequest:
     error: ServiceError
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions into statuses, refuses calls while draining, and counts those that run."""
+@dataclass(slots=True)
+class _Sizes:
+    """What a call's messages take; requests of a stream are counted by its window."""
 
-    def __init__(self) -> None:
+    request: int = 0  # bytes, before the call has its place
+    place: Place | None = None
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Turns exceptions into statuses, refuses calls while draining, and has calls watched."""
+
+    def __init__(
+        self,
+        access: Access | None = None,
+        admission: Admission | None = None,
+        watchers: Sequence[CallWatcher] = (),
+    ) -> None:
+        self._access = access or Access()
+        self.admission = admission or Admission()
+        self._watchers = watchers
         self._draining = False
         self._expired = False
         self._tasks: set[asyncio.Task[Any]] = set()  # one for every call in progress
@@ -71,53 +94,87 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
-            return handler
-        parse, serialize = _tolerant(handler.request_deserializer), handler.response_serializer
+            return self._access.gate(handler, handler_call_details)
+        sizes = _Sizes()
+        parse = _tolerant(handler.request_deserializer, sizes)
+        serialize = _counted(handler.response_serializer, sizes)
         method = handler_call_details.method.rpartition("/")[2]
         # The stubs describe handlers that run on threads; these are coroutines.
         behaviour: Any
         if handler.request_streaming:
-            behaviour = self._guard(method, handler.stream_stream, _checked_stream)
+            behaviour = self._guard(method, handler.stream_stream, _checked_stream, sizes)
             return grpc.stream_stream_rpc_method_handler(behaviour, parse, serialize)
         if handler.response_streaming:
-            behaviour = self._guard(method, handler.unary_stream, _checked)
+            behaviour = self._guard(method, handler.unary_stream, _checked, sizes)
             return grpc.unary_stream_rpc_method_handler(behaviour, parse, serialize)
-        behaviour = self._guard(method, handler.unary_unary, _checked)
+        behaviour = self._guard(method, handler.unary_unary, _checked, sizes)
         return grpc.unary_unary_rpc_method_handler(behaviour, parse, serialize)
 
     def _guard(
-        self, method: str, behaviour: Any, check: Callable[[Any], Any]
+        self, method: str, behaviour: Any, check: Callable[[Any], Any], sizes: _Sizes
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
             self._tasks.add(task)
             self._idle.clear()
+            metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+            call, ending = _call(method, metadata, context), Ending()
+            for watcher in self._watchers:
+                watcher.began(call, metadata)
             try:
-                if self._draining:
-                    raise DrainingError
-                with calling(_call(method, context)):
+                with self._admitted(call, metadata, sizes, context):
                     return await behaviour(check(request), context)
             except asyncio.CancelledError:
                 if not self._expired or context.done():
-                    raise  # the caller has cancelled
-                await abort(context, status_of(DrainingError()))
+                    ending = _caller_left(call)
+                    raise
+                status = status_of(DrainTimeoutError())
+                ending = Ending(*code_and_reason(status))
+                await abort(context, status)
             except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
                 if context.done() or _only_failed_writes(error):
-                    return None  # the caller has gone, and what it left behind is no bug
-                await abort(context, _status(error))
+                    ending = _caller_left(call)  # and what it left behind is no bug
+                    return None
+                status = _status(error, call)
+                ending = Ending(*code_and_reason(status))
+                await abort(context, status)
             finally:
+                for watcher in self._watchers:
+                    watcher.ended(call, ending)
                 self._tasks.discard(task)
                 if not self._tasks:
                     self._idle.set()
 
         return guarded
 
+    @contextmanager
+    def _admitted(
+        self, call: Call, metadata: dict[str, str], sizes: _Sizes, context: Context
+    ) -> Iterator[None]:
+        """A call that may go on, and has a place; raises why it may not."""
+        if self._draining:
+            raise DrainingError
+        call.priority = priority_of(metadata, call.method)
+        with calling(call), self._access.admitted(call, metadata):
+            place = sizes.place = self.admission.enter(call, sizes.request)
+            ends: Any = context  # whose stub wants its argument named
+            ends.add_done_callback(lambda _: place.leave())  # when the reply is sent
+            with in_place(place):
+                yield
 
-def _call(method: str, context: Context) -> Call:
+
+def _call(method: str, metadata: dict[str, str], context: Context) -> Call:
     remaining: float | None = context.time_remaining()
     deadline = math.inf if remaining is None else time.monotonic() + remaining
-    metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    return Call(method, context.peer(), priority_of(metadata, method), deadline)
+    call = Call(method, context.peer(), deadline=deadline, id=request_id(metadata))
+    context.set_trailing_metadata(((REQUEST_ID_KEY, call.id),))
+    return call
+
+
+def _caller_left(call: Call) -> Ending:
+    """How a call ends that its caller gives up, or gRPC for it when its time is over."""
+    late = call.remaining_seconds < _CLOCKS_DIFFER_SECONDS
+    return Ending(grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
 
 
 def _only_failed_writes(error: BaseException) -> bool:
@@ -130,11 +187,23 @@ def _only_failed_writes(error: BaseException) -> bool:
     return isinstance(error, grpc.aio.InternalError)
 
 
-def _tolerant(parse: Any) -> Callable[[bytes], Message | MalformedRequest]:
+def _counted(serialize: Any, sizes: _Sizes) -> Callable[[Message], bytes]:
+    def counted(message: Message) -> bytes:
+        data: bytes = serialize(message)
+        if sizes.place is not None:
+            sizes.place.sending(len(data))
+        return data
+
+    return counted
+
+
+def _tolerant(parse: Any, sizes: _Sizes) -> Callable[[bytes], Message | MalformedRequest]:
     # gRPC would end a call that it cannot parse with UNKNOWN or INTERNAL and no details.
     message_class: type[Message] = parse.__self__
 
     def parse_or_explain(data: bytes) -> Message | MalformedRequest:
+        if sizes.place is None:
+            sizes.request = len(data)
         try:
             return message_class.FromString(data)
         except DecodeError:
@@ -156,11 +225,11 @@ async def _checked_stream(
         yield _checked(request)
 
 
-def _status(error: BaseException) -> Status:
+def _status(error: BaseException, call: Call) -> Status:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # what one task of a stream raised
     if isinstance(error, ServiceError):
         return status_of(error)
     incident = uuid.uuid4().hex
-    log.error("internal error", incident=incident, exc_info=error)
+    log.error("internal error", incident=incident, request=call.id, exc_info=error)
     return internal_status(incident)

@@ -10,9 +10,12 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from lmscore.server.command import command
-    except ModuleNotFoundError as error:
+
+        command()
+    except ModuleNotFoundError as error:  # the command imports what serves once it is to serve
+        if (error.name or "lmscore").startswith("lmscore"):
+            raise
         sys.exit(f"lmscore-server needs {error.name}: pip install 'lmscore[server]'")
-    command()
 
 
 if __name__ == "__main__":

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
 import threading
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from lmscore.models.decoding.batch import warm_up
 from lmscore.models.errors import CapabilityError
-from lmscore.models.language_model import NetworkDescription
-from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
+from lmscore.server.admission import Admission
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
 from lmscore.server.interceptor import CallInterceptor
-from lmscore.server.repository import ModelRepository, ServedModel
-from lmscore.server.scheduler import Scheduler
+from lmscore.server.model_loading import load
+from lmscore.server.observability import Observability, observability_of
+from lmscore.server.ports import Sharing, cannot_listen, check_free
+from lmscore.server.repository import ModelRepository
+from lmscore.server.rollout.building import AdminServer, build_admin_server, build_follower
+from lmscore.server.rollout.follower import Follower
+from lmscore.server.scheduling.load import QueueLimits
+from lmscore.server.scheduling.observer import WorkObserver
+from lmscore.server.scheduling.scheduler import Scheduler
+from lmscore.server.scheduling.workers import Batching
+from lmscore.server.security.files import UnusableFileError
+from lmscore.server.security.guarding import access_of, credentials_of
 from lmscore.server.service import LanguageModelService, ModelService
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
+from lmscore.server.stages import Stage, StartError
+from lmscore.server.stopping import on_signals, unless
 from lmscore.server.stream_window import StreamWindow
 from lmscore.v1 import (
     language_model_service_pb2,
@@ -53,10 +60,6 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
-class StartError(Exception):
-    """The server cannot start; the message says why and what to do."""
-
-
 def placement_of(settings: Settings) -> Placement:
     """Where networks compute. Raises StartError for a device that is asked for and not there."""
     placement = Placement(
@@ -73,32 +76,6 @@ def placement_of(settings: Settings) -> Placement:
     return placement
 
 
-def load(source: ModelSource, placement: Placement, version: int = 1) -> ServedModel:
-    """Read a model. Raises ModelError."""
-    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
-    log.info("loading model", model=source.name, path=str(source.path))
-    started = time.perf_counter()
-    model = load_model(source.path, placement=placement)
-    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
-        warm_up(model)
-    served = ServedModel(source.name, version, fingerprint(source.path), model)
-    structure = model.description.structure
-    if isinstance(structure, NetworkDescription):
-        place = {"device": structure.device, "dtype": structure.dtype}
-    else:
-        place = {}
-    log.info(
-        "model loaded",
-        model=source.name,
-        path=str(source.path),
-        seconds=round(time.perf_counter() - started, 2),
-        kind=model.description.kind,
-        vocabulary=model.description.vocabulary_size,
-        **place,
-    )
-    return served
-
-
 @dataclass
 class Server:
     """A server that listens, with what it needs to serve and to stop."""
@@ -112,20 +89,44 @@ class Server:
     generator: Generator
     calls: CallInterceptor
     health: health.aio.HealthServicer
+    credentials: grpc.ServerCredentials | None  # of TLS, if there is some
+    follower: Follower | None  # of the repository, if there is one
+    admin: AdminServer | None  # if there is an address for it
+    observability: Observability
 
     @property
     def address(self) -> str:
         """Host and the port that was really taken."""
         return f"{self.settings.listen.rpartition(':')[0]}:{self.port}"
 
+    async def open(self) -> None:
+        """Take calls from now on. Raises StartError if the port cannot be had any more.
+
+        Calls to models are told to wait until those are loaded.
+        """
+        if not self.port:
+            self.port = _listen(
+                self.credentials, Sharing.WHEN_LOADED, self.grpc_server, self.settings.listen
+            )
+        await self.grpc_server.start()
+        admin = {}
+        if self.admin is not None:
+            await self.admin.grpc_server.start()
+            admin = {"admin": self.admin.address}
+        log.info("listening", address=self.address, tls=self.credentials is not None, **admin)
+
     async def load_models(self) -> None:
         """Load every model of the settings, each answering as soon as it can. Raises ModelError."""
         for source in self.settings.model:
-            self.repository.add(await _on_daemon_thread(partial(load, source, self.placement)))
+            copy = self.settings.load == "copy"
+            work = partial(load, source, self.placement, copy=copy)
+            loading = _on_daemon_thread(work)
+            self.repository.add(await self.observability.loading(source.name, loading))
             await self.health.set(source.name, health_pb2.HealthCheckResponse.SERVING)
+        if self.follower is not None:
+            await self.follower.start()
         for service in ("", *SERVICES):
             await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        log.info("ready", address=self.address, models=[m.name for m in self.settings.model])
 
     async def drain(self) -> None:
         """Say NOT_SERVING, refuse new calls, and wait for those that run, up to the timeout."""
@@ -140,30 +141,50 @@ class Server:
 
     async def stop(self) -> None:
         """Cancel what still runs and close the port."""
+        if self.follower is not None:
+            self.follower.close()
+        if self.admin is not None:
+            await self.admin.grpc_server.stop(grace=None)
         await self.grpc_server.stop(grace=None)
         self.generator.close()
         await asyncio.to_thread(self.scheduler.close)
+        await self.observability.close()
         log.info("stopped")
 
 
-async def build(settings: Settings) -> Server:
-    """A server that listens and knows its models' names, but has loaded none. Raises StartError."""
+async def build(
+    settings: Settings, sharing: Sharing = Sharing.NONE, observability: Observability | None = None
+) -> Server:
+    """A server that has its port and knows its models' names, but has loaded none.
+
+    Raises StartError. With Sharing.WHEN_LOADED, it takes the port only when it opens. It
+    is watched as the settings say, unless it is given who watches it.
+    """
     placement = placement_of(settings)
-    calls = CallInterceptor()
+    try:
+        credentials, access = credentials_of(settings), access_of(settings, settings.processes)
+    except UnusableFileError as error:
+        raise StartError(str(error)) from None
+    observability = observability or observability_of(settings)
+    observer = observability.observer
+    admission = Admission(settings.max_concurrent_calls, settings.max_inflight_bytes, observer)
+    calls = CallInterceptor(access, admission, observability.watchers)
     grpc_server = grpc.aio.server(
         interceptors=[calls],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Two servers on one port would each get some of the calls; an error is better.
-            ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", settings.max_concurrent_streams_per_connection),
+            # Two servers on one port would each get some of the calls; an error is better,
+            # unless they are the processes of one.
+            ("grpc.so_reuseport", int(sharing is not Sharing.NONE)),
             # Clients keep idle connections alive with pings; gRPC would take them for an attack.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
     repository = ModelRepository()
-    scheduler = Scheduler(settings.threads, settings.max_queued_bytes, settings.max_batch_tokens)
+    scheduler = _scheduler(settings, observer)
     limits = Limits(
         settings.max_texts,
         settings.max_text_bytes,
@@ -176,21 +197,35 @@ async def build(settings: Settings) -> Server:
     stream_window = partial(StreamWindow, settings.max_stream_requests, settings.max_stream_bytes)
     language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(
         LanguageModelService(
-            repository, scheduler, generator, limits, _generation_limits(settings), stream_window
+            repository,
+            scheduler,
+            generator,
+            limits,
+            _generation_limits(settings),
+            stream_window,
+            observability.observer,
         ),
         grpc_server,
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), grpc_server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
-    reflection.enable_server_reflection(
-        (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server
-    )
+    if settings.reflection == "on":
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server
+        )
     for source in settings.model:
         repository.announce(source.name)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    port = _listen(grpc_server, settings.listen)
+    follower = build_follower(
+        settings, placement, repository, generator.retire, health_servicer, observer
+    )
+    listen = partial(_listen, credentials)
+    admin = build_admin_server(settings, calls, repository, follower, partial(listen, Sharing.NONE))
+    late = sharing is Sharing.WHEN_LOADED
+    port = 0 if late else listen(sharing, grpc_server, settings.listen)
+    observability.start(repository, generator)
     return Server(
         settings,
         placement,
@@ -201,7 +236,21 @@ async def build(settings: Settings) -> Server:
         generator,
         calls,
         health_servicer,
+        credentials,
+        follower,
+        admin,
+        observability,
     )
+
+
+def _scheduler(settings: Settings, observer: WorkObserver) -> Scheduler:
+    limits = QueueLimits(
+        settings.max_queued_requests, settings.max_queued_tokens, settings.max_queued_bytes
+    )
+    batching = Batching(
+        settings.max_batch_tokens, settings.max_batch_requests, settings.max_batch_delay_seconds
+    )
+    return Scheduler(settings.threads, limits, batching, observer)
 
 
 def _generator(scheduler: Scheduler, settings: Settings) -> Generator:
@@ -239,67 +288,47 @@ async def _on_daemon_thread(work: Callable[[], Result]) -> Result:
     return await asyncio.wrap_future(done)
 
 
-def _listen(grpc_server: grpc.aio.Server, address: str) -> int:
-    host, _, port = address.rpartition(":")
-    address = address if host else f"[::]{address}"
+def _listen(
+    credentials: grpc.ServerCredentials | None,
+    sharing: Sharing,
+    grpc_server: grpc.aio.Server,
+    address: str,
+) -> int:
+    address = f"[::]{address}" if address.startswith(":") else address
+    if sharing is Sharing.NONE:
+        check_free(address)
     try:
-        # gRPC says only that it failed; the system says why.
-        [(family, kind, _, _, place), *_] = socket.getaddrinfo(
-            host.strip("[]") or "::", int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+        if credentials is not None:
+            return grpc_server.add_secure_port(address, credentials)
         return grpc_server.add_insecure_port(address)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StartError(f"cannot listen on {address}: {reason}") from None
+    except RuntimeError as error:
+        raise cannot_listen(address, error) from None
 
 
-async def serve(settings: Settings) -> None:
+async def serve(
+    settings: Settings,
+    sharing: Sharing = Sharing.NONE,
+    tell: Callable[[Stage], object] = lambda _: None,
+    observability: Observability | None = None,
+) -> None:
     """Run until SIGTERM or SIGINT, then drain; a second signal stops at once.
 
-    Raises StartError or ModelError when the server cannot start.
+    Whoever wants to know is told every stage; it is watched as for build. Raises StartError or
+    ModelError when the server cannot start.
     """
-    server = await build(settings)
-    stopping = _on_signals()
-    await server.grpc_server.start()
-    log.info("listening", address=server.address)
+    server = await build(settings, sharing, observability)
+    stopping = on_signals()
+    if sharing is not Sharing.WHEN_LOADED:
+        await server.open()
     try:
-        if await _unless(stopping.first, server.load_models()):
+        if await unless(stopping.first, server.load_models()):
+            if sharing is Sharing.WHEN_LOADED:
+                await server.open()
+            tell(Stage.SERVING)
+            if sharing is Sharing.NONE:  # otherwise it is for the supervisor to say
+                log.info("ready", address=server.address, models=server.repository.names())
             await stopping.first.wait()
-        await _unless(stopping.second, server.drain())
+        tell(Stage.DRAINING)
+        await unless(stopping.second, server.drain())
     finally:
         await server.stop()
-
-
-@dataclass(frozen=True)
-class _Signals:
-    first: asyncio.Event
-    second: asyncio.Event
-
-
-def _on_signals() -> _Signals:
-    signals = _Signals(asyncio.Event(), asyncio.Event())
-
-    def received() -> None:
-        (signals.second if signals.first.is_set() else signals.first).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received)
-    return signals
-
-
-async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, or give it up when the event comes; tells whether it was done."""
-    task = asyncio.create_task(work)
-    waiter = asyncio.create_task(event.wait())
-    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
-    waiter.cancel()
-    if task.done():
-        await task  # raises what it raised
-        return True
-    task.cancel()
-    await asyncio.wait({task})
-    return False

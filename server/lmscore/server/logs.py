@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from typing import Literal, TextIO
 
 import structlog
 
+from lmscore.server.tracebacks import format_traceback
 
-def configure_logs(log_format: Literal["console", "json"]) -> None:
-    """Set the form of the lines, and let warnings be lines too."""
-    # Tracebacks without the values of variables, some of which are texts.
-    console = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
+
+def configure_logs(
+    log_format: Literal["console", "json"], *, show_texts: bool = False, **fields: object
+) -> None:
+    """Set the form of the lines, and what all of them say; let others' lines be lines too.
+
+    A traceback has neither the values of variables nor the exceptions' own messages, either of
+    which can be a text; unless ``show_texts``.
+    """
     renderers: dict[str, list[structlog.typing.Processor]] = {
-        "console": [console],
-        "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
+        "console": [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+        "json": [structlog.processors.JSONRenderer()],
     }
+
+    def add_fields(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**event, **fields}
+
     structlog.configure(
         [
+            add_fields,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(
+                lambda raised: format_traceback(raised[1], show_texts=show_texts)
+            ),
             *renderers[log_format],
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line is one write: several processes may write at once.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     warnings.showwarning = _log_warning
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, _LibraryLines):
+            root.removeHandler(handler)
+    root.addHandler(_LibraryLines(show_texts=show_texts))
+
+
+class _LibraryLines(logging.Handler):
+    """What asyncio and gRPC log, warnings and worse: their own handler would show everything."""
+
+    def __init__(self, *, show_texts: bool) -> None:
+        super().__init__(logging.WARNING)
+        self._show_texts = show_texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        # What fills a message in can be a text, and so can what asyncio puts into further lines.
+        message = record.getMessage() if self._show_texts else str(record.msg).partition("\n")[0]
+        level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
+        structlog.get_logger().log(level, message, logger=record.name, exc_info=record.exc_info)
 
 
 def _log_warning(

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 ENVIRONMENT_PREFIX = "LMSCORE_"
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
@@ -33,7 +33,7 @@ class ConfigurationError(Exception):
 
 
 def _check_name(name: str) -> str:
-    if not _MODEL_NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a model name (letters, digits, '.', '_' and '-')")
     return name
 
@@ -42,6 +42,10 @@ def _check_path(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError(f"{str(path)!r} is not a path")
     return path
+
+
+def _check_folder(path: str) -> str:
+    return str(_check_path(Path(path))) if path else path
 
 
 class ModelSource(BaseModel):
@@ -88,10 +92,21 @@ def _check_address(value: object) -> object:
     return value
 
 
+def _check_admin_address(value: object) -> object:
+    return value if value == "" else _check_address(value)
+
+
 def _check_device(value: object) -> object:
     if isinstance(value, str) and not _DEVICE.fullmatch(value):
         raise ValueError(f"{value!r} is none of auto, cpu, cuda, cuda:N")
     return value
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+_OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 
 
 class Settings(BaseModel):
@@ -107,12 +122,56 @@ class Settings(BaseModel):
                 raise ValueError(f"{name}: {str(value).lower()} is not a value of this setting")
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _divide_threads(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Unless threads are given, the processes have the cores together."""
+        processes = str(values.get("processes", 1))
+        if "threads" in values or not (processes.isascii() and processes.isdigit()):
+            return values
+        cores = os.cpu_count() or 1
+        return {**values, "threads": max(1, cores // max(1, int(processes)))}
+
+    @model_validator(mode="after")
+    def _refuse_half_of_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
+
     model: Annotated[
         tuple[ModelSource, ...],
         BeforeValidator(_parse_models),
         AfterValidator(_check_models),
         Field(description="Models to serve, as NAME=PATH[,NAME=PATH…]"),
     ] = ()
+    repository: Annotated[
+        str,
+        AfterValidator(_check_folder),
+        Field(
+            description="Folder of models to serve and to watch, as NAME/VERSION/; none if empty"
+        ),
+    ] = ""
+    repository_poll_seconds: Annotated[
+        float,
+        Field(ge=0.01, le=3600, description="How often to look into the repository"),
+    ] = 2.0
+    keep_versions: Annotated[
+        int, Field(ge=1, description="Newest versions of each model that are kept loaded")
+    ] = 1
+    load: Annotated[
+        Literal["map", "copy"],
+        Field(
+            description="Map .ngram files and KenLM binaries, which may then not be written to,"
+            " or copy them into memory"
+        ),
+    ] = "map"
+    admin: Annotated[
+        str,
+        BeforeValidator(_check_admin_address),
+        Field(description="Address for calls that load and unload, as HOST:PORT; none if empty"),
+    ] = ""
     listen: Annotated[
         str,
         BeforeValidator(_check_address),
@@ -123,9 +182,25 @@ class Settings(BaseModel):
         Field(
             ge=1,
             le=1024,
-            description="Threads that score with n-grams, and CPU threads that one network uses",
+            description="Threads that score with n-grams, and CPU threads that one network uses; "
+            "by default, the processes have the cores together",
         ),
     ] = os.cpu_count() or 1
+    processes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="Processes that serve together on one port; threads and limits are of each",
+        ),
+    ] = 1
+    metrics: Annotated[
+        str,
+        BeforeValidator(lambda value: value and _check_address(value)),
+        Field(
+            description="Address for Prometheus to read metrics at, as HOST:PORT; empty for none"
+        ),
+    ] = ""
     device: Annotated[
         str,
         BeforeValidator(_check_device),
@@ -138,6 +213,13 @@ class Settings(BaseModel):
     max_batch_tokens: Annotated[
         int, Field(ge=1, description="Most tokens that a network computes at once")
     ] = 8192
+    max_batch_requests: Annotated[
+        int, Field(ge=1, description="Most requests that a network computes as one")
+    ] = 256
+    max_batch_delay_seconds: Annotated[
+        float,
+        Field(ge=0, le=1, description="How long a free network waits for more requests; 0: not"),
+    ] = 0.0
     max_message_bytes: Annotated[
         int, Field(ge=1024, le=2**31 - 1, description="Largest request and response, in bytes")
     ] = 16 * 2**20
@@ -156,8 +238,21 @@ class Settings(BaseModel):
         int, Field(ge=1, description="Most weight settings in one Rescore request")
     ] = 1000
     max_queued_bytes: Annotated[
-        int, Field(ge=1, description="Text that may wait to be scored, in bytes")
+        int, Field(ge=1, description="Text that may wait to be scored, in bytes, by queue")
     ] = 64 * 2**20
+    max_queued_tokens: Annotated[
+        int, Field(ge=1, description="The same in tokens, as far as they can be told beforehand")
+    ] = 8 * 2**20
+    max_queued_requests: Annotated[int, Field(ge=1, description="The same in requests")] = 4096
+    max_concurrent_calls: Annotated[
+        int, Field(ge=1, description="Calls in progress, streams and those that wait included")
+    ] = 4096
+    max_concurrent_streams_per_connection: Annotated[
+        int, Field(ge=1, le=2**31 - 1, description="The same of one connection; others wait there")
+    ] = 1000
+    max_inflight_bytes: Annotated[
+        int, Field(ge=1, description="Requests in progress, and replies being sent, in bytes")
+    ] = 512 * 2**20
     max_stream_requests: Annotated[
         int, Field(ge=1, description="Unanswered requests of one ScoreStream")
     ] = 64
@@ -200,6 +295,45 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["console", "json"], Field(description="How log lines look: console or json")
     ] = "console"
+    log_texts: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether logs of internal errors may show what was sent: on or off"),
+    ] = "off"
+    tls_certificate: Annotated[
+        _OptionalPath, Field(description="PEM file of the server's certificate; turns TLS on")
+    ] = None
+    tls_key: Annotated[_OptionalPath, Field(description="PEM file of the certificate's key")] = None
+    tls_client_ca: Annotated[
+        _OptionalPath,
+        Field(description="PEM file of the authority whose certificates clients have to show"),
+    ] = None
+    api_keys: Annotated[
+        _OptionalPath, Field(description="TOML file of API keys; calls need one of them")
+    ] = None
+    reflection: Annotated[
+        Literal["on", "off"],
+        Field(description="Whether tools may ask what services there are: on or off"),
+    ] = "on"
+    request_log_rate: Annotated[
+        int, Field(ge=0, description="Most log lines a second about calls that ended; 0 for none")
+    ] = 20
+    trace_endpoint: Annotated[
+        str, Field(description="Where traces go: an OTLP/gRPC address; empty for none")
+    ] = ""
+    trace_ratio: Annotated[
+        float, Field(ge=0, le=1, description="Share of calls traced whose callers do not say")
+    ] = 1.0
+
+
+def settings_to_json(settings: Settings) -> str:
+    """The settings as another process of the same server reads them."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return json.dumps(values, default=str)
+
+
+def settings_from_json(text: str) -> Settings:
+    """What settings_to_json was given."""
+    return Settings(**json.loads(text))
 
 
 def load_settings(
@@ -227,7 +361,9 @@ def load_settings(
 def format_settings(settings: Settings, origins: dict[str, str]) -> str:
     """The settings as a TOML file that would give them again, with where each came from."""
     return "\n".join(
-        f"{name} = {_toml_value(value)}  # {origins[name]}"
+        f"# {name} is not set  # {origins[name]}"  # TOML has no value for that
+        if value is None
+        else f"{name} = {_toml_value(value)}  # {origins[name]}"
         for name, value in ((name, getattr(settings, name)) for name in Settings.model_fields)
     )
 
@@ -235,6 +371,8 @@ def format_settings(settings: Settings, origins: dict[str, str]) -> str:
 def _toml_value(value: object) -> str:
     if isinstance(value, tuple):
         return json.dumps([str(item) for item in value], ensure_ascii=False)
+    if isinstance(value, Path):
+        value = str(value)
     return json.dumps(value, ensure_ascii=False)
 
 

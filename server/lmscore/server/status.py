@@ -31,6 +31,13 @@ def internal_status(incident: str) -> Status:
     return _status(grpc.StatusCode.INTERNAL, message, [info])
 
 
+def code_and_reason(status: Status) -> tuple[grpc.StatusCode, str]:
+    """The code of a status made here, and the reason that its details give."""
+    info = ErrorInfo()
+    status.details[0].Unpack(info)
+    return next(code for code in grpc.StatusCode if code.value[0] == status.code), info.reason
+
+
 def _status(code: grpc.StatusCode, message: str, details: Sequence[Message]) -> Status:
     status = Status(code=code.value[0], message=message)
     for detail in details:
@@ -62,6 +69,6 @@ def _clipped(text: str) -> str:
 
 async def abort(context: grpc.aio.ServicerContext, status: Status) -> NoReturn:  # type: ignore[type-arg]
     """End the call with a status and its details."""
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    metadata = ((DETAILS_KEY, status.SerializeToString()),)
+    code, _ = code_and_reason(status)
+    metadata = (*context.trailing_metadata(), (DETAILS_KEY, status.SerializeToString()))
     await context.abort(code, status.message, trailing_metadata=metadata)

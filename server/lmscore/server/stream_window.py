@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from lmscore.server.admission import current_place
+
 
 class StreamWindow:
     """Places for the unanswered requests of one stream, bounded in number and in bytes.
 
-    A request that is larger than the bound gets in when it would be the only one.
+    A request that is larger than the bound gets in when it would be the only one. What is in the
+    window counts among what all calls hold, too.
     """
 
     def __init__(self, max_requests: int, max_bytes: int) -> None:
@@ -17,6 +20,7 @@ class StreamWindow:
         self._requests = 0
         self._bytes = 0
         self._changed = asyncio.Condition()
+        self._place = current_place()
 
     async def enter(self, size: int) -> None:
         """Wait for a place for a request of so many bytes."""
@@ -24,12 +28,14 @@ class StreamWindow:
             await self._changed.wait_for(lambda: self._has_room(size))
             self._requests += 1
             self._bytes += size
+        await self._place.read(size)
 
     async def leave(self, size: int) -> None:
         """Give the place back, when the answer has been written."""
         async with self._changed:
             self._requests -= 1
             self._bytes -= size
+            self._place.let_go(size)
             self._changed.notify_all()
 
     def _has_room(self, size: int) -> bool:

@@ -1,34 +1,41 @@
-"""``lmscore-train ngram`` and ``lmscore-eval`` as programs."""
+"""``lmscore-train ngram`` and ``lmscore-eval``."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lmscore.models.commands import eval_command, train_command
+from lmscore.models.commands.train_ngram import SMOOTHING_NAMES
+from lmscore.models.estimation.smoothing import SMOOTHINGS
 from lmscore.models.language_model import NgramDescription
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.arpa import read_arpa
 from tests.models.estimation.trained import FIXTURES, SENTENCES, assert_same_entries
+from tests.models.in_process import Done, run_here
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-
-
-def run(module: str, *arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", f"lmscore.models.commands.{module}", *map(str, arguments)]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, check=False, timeout=100, env=ENVIRONMENT
-    )
+COMMANDS = {"train": train_command.command, "evaluate": eval_command.command}
 
 
-def train(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(module: str, *arguments: object, stdin: bytes = b"") -> Done:
+    return run_here(COMMANDS[module], f"lmscore-{module}", *arguments, stdin=stdin)
+
+
+def train(*arguments: object, stdin: bytes = b"") -> Done:
     return run("train", "ngram", *arguments, stdin=stdin)
+
+
+def program(module: str, *arguments: object, stdin: bytes = b"") -> Done:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", f"lmscore.models.commands.{module}", *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=100)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_model_from_several_corpora_plain_compressed_and_piped(tmp_path: Path) -> None:
@@ -38,8 +45,8 @@ def test_a_model_from_several_corpora_plain_compressed_and_piped(tmp_path: Path)
     (tmp_path / "two.txt").write_bytes(bz2.compress(b"".join(lines[50:90])))
     target = tmp_path / "model.arpa"
 
-    result = train(
-        "--order", 3, tmp_path / "one.txt.gz", tmp_path / "two.txt", "-", target,
+    result = program(
+        "train", "ngram", "--order", 3, tmp_path / "one.txt.gz", tmp_path / "two.txt", "-", target,
         stdin=b"".join(lines[90:]),
     )  # fmt: skip
 
@@ -166,7 +173,7 @@ def test_figures_of_a_text(tmp_path: Path) -> None:
     text.write_text("the old boat\nunknowable\n")
 
     result = run("evaluate", FIXTURES / "order3.arpa", text, "--json")
-    rows = run("evaluate", FIXTURES / "order3.arpa", text, "--per-line")
+    rows = program("evaluate", FIXTURES / "order3.arpa", text, "--per-line")
 
     figures = json.loads(result.stdout)
     assert (figures["lines"], figures["events"], figures["oov_events"]) == (2, 6, 1)
@@ -186,3 +193,36 @@ def test_a_model_or_text_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert result.returncode == 1
         assert result.stderr.count(b"\n") == 1
         assert b"none: " in result.stderr
+
+
+def test_the_smoothings_to_choose_from_are_those_there_are() -> None:
+    assert list(SMOOTHING_NAMES) == list(SMOOTHINGS)
+
+
+@pytest.mark.parametrize("module", ["convert", "train", "evaluate"])
+def test_help_loads_nothing_that_takes_long(module: str) -> None:
+    heavy = ["numba", "torch", "lmscore.models.loading"]
+    names = f"[name for name in {heavy} if name in sys.modules]"
+    script = (
+        f"import sys, atexit; atexit.register(lambda: print({names}, file=sys.stderr))\n"
+        f"sys.argv[1:] = ['--help']\n"
+        f"from lmscore.models.commands.{module} import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert done.returncode == 0
+    assert b"Usage" in done.stdout
+    assert done.stderr.strip() == b"[]"
+
+
+@pytest.mark.parametrize("missing", ["click", "numba"])
+def test_what_is_not_installed_is_named(missing: str) -> None:
+    script = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"sys.argv[1:] = ['ngram', {str(SENTENCES)!r}, 'model.arpa']\n"
+        "from lmscore.models.commands.train import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"lmscore-train needs {missing}: pip install 'lmscore[server]'\n"

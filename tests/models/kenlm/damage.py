@@ -1,20 +1,21 @@
-"""Reads damaged copies of a KenLM binary; run by test_damage.py in a process of its own.
+"""Reads damaged copies of KenLM binaries; run by test_damage.py in a process of its own.
 
-Prints how many copies were refused and how many could be scored with. A copy lies against a page
-that may not be touched, so that reading past its end kills the process. Whatever else a copy
-raises than ModelFormatError ends it too.
+Prints of each file how many copies were refused, how many could be scored with, and how many of
+these scored as the original. A copy lies against a page that may not be touched, so that reading
+past its end kills the process. Whatever else a copy raises than ModelFormatError ends it too.
 
-Usage: damage.py FILE truncate | flip COUNT | header
+Usage: damage.py truncate FILE... | header FILE... | flip COUNT:FILE...
 """
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import mmap
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +85,27 @@ def header_flipped(original: bytes) -> Iterator[bytes]:
             yield bytes(copy)
 
 
-def main(path: Path, how: str, count: int = 0) -> None:
-    random.seed(7)
+HOW: dict[str, Callable[[bytes, str], Iterator[bytes]]] = {
+    "truncate": lambda original, _: truncated(original),
+    "flip": lambda original, count: flipped(original, int(count)),
+    "header": lambda original, _: header_flipped(original),
+}
+
+
+def main(how: str, *files: str) -> None:
+    faulthandler.enable()
     warnings.simplefilter("error")
-    original = path.read_bytes()
-    copies = {
-        "truncate": lambda: truncated(original),
-        "flip": lambda: flipped(original, count),
-        "header": lambda: header_flipped(original),
-    }[how]()
+    for file in files:
+        count, _, name = file.rpartition(":")
+        original = Path(name).read_bytes()
+        copies = HOW[how](original, count)
+        print(Path(name).name, end=" ", flush=True)  # which is known then if a copy kills us
+        print(*outcome(original, copies, Path(name)))
+
+
+def outcome(original: bytes, copies: Iterator[bytes], path: Path) -> tuple[int, int, int]:
+    """How many copies were refused, could be scored with, and scored as the original."""
+    random.seed(7)
     guarded = Guarded(len(original))
     expected = scores(guarded.holding(original), path)
     refused = scored = same = 0
@@ -104,7 +117,7 @@ def main(path: Path, how: str, count: int = 0) -> None:
         else:
             scored += 1
             same += result == expected
-    print(refused, scored, same)
+    return refused, scored, same
 
 
 def scores(file: NDArray[np.uint8], path: Path) -> list[float]:
@@ -119,4 +132,4 @@ def scores(file: NDArray[np.uint8], path: Path) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
+    main(*sys.argv[1:])

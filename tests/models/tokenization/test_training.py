@@ -1,10 +1,9 @@
-"""``lmscore-train tokenizer`` as a program, and the pieces that it learns."""
+"""``lmscore-train tokenizer``, and the pieces that it learns."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import os
 import re
 import subprocess
 import sys
@@ -12,26 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from lmscore.models.commands.train_command import command
 from lmscore.models.tokenization.huggingface import HuggingFaceTokenizer
 from lmscore.models.tokenization.training import train_bpe, train_unigram
+from tests.models.in_process import Done, run_here
 from tests.models.tokenization.examples import LINES, ONE_END, ids_of, lines, pieces_of
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 KINDS = [
     (kind, level) for kind in ("bpe", "unigram") for level in ("--byte-level", "--no-byte-level")
 ]
 
 
-def train(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "lmscore.models.commands.train", "tokenizer"]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        check=False,
-        timeout=100,
-        env=ENVIRONMENT,
-    )
+def train(*arguments: object, stdin: bytes = b"") -> Done:
+    return run_here(command, "lmscore-train", "tokenizer", *arguments, stdin=stdin)
 
 
 @pytest.fixture
@@ -69,18 +61,25 @@ def test_what_is_learned_splits_and_joins_its_text(
 def test_the_same_text_gives_the_same_file(
     kind: str, level: str, corpus: Path, tmp_path: Path
 ) -> None:
-    """From one file, and from several, compressed and piped."""
+    """From one file in another process, and from several, compressed and piped."""
     options = ("--kind", kind, level, "--size", 300)
     (tmp_path / "one.gz").write_bytes(gzip.compress(lines(LINES[:20]).encode()))
     (tmp_path / "two").write_bytes(bz2.compress(lines(LINES[20:30]).encode()))
 
-    first = train(*options, corpus, "--output", tmp_path / "1.json")
+    program = [sys.executable, "-m", "lmscore.models.commands.train", "tokenizer"]
+    first = subprocess.run(
+        [*program, *map(str, options), corpus, "--output", tmp_path / "1.json"],
+        capture_output=True,
+        check=True,
+        timeout=100,
+    )
     second = train(
         *options, tmp_path / "one.gz", tmp_path / "two", "-", "--output", tmp_path / "2.json",
         stdin=lines(LINES[30:]).encode(),
     )  # fmt: skip
 
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+    assert first.stderr == second.stderr == b""
     assert first.stdout.split(b":")[1] == second.stdout.split(b":")[1]
 
 

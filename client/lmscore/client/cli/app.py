@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from lmscore.client.cli.admin import admin
 from lmscore.client.cli.evaluate import evaluate
 from lmscore.client.cli.generate import generate
 from lmscore.client.cli.models import models
@@ -48,6 +49,7 @@ command.add_command(generate)
 command.add_command(tokenize)
 command.add_command(models)
 command.add_command(top)
+command.add_command(admin)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

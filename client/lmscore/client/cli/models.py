@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 from rich.filesize import decimal
 from rich.table import Table
@@ -9,7 +11,7 @@ from rich.text import Text
 
 from lmscore.client.cli.options import connection_options, json_option
 from lmscore.client.cli.output import json_line, output, record_of, table_text
-from lmscore.client.client import Client
+from lmscore.client.cli.security_options import open_client
 from lmscore.client.results import ModelInfo
 
 
@@ -26,7 +28,7 @@ def models(as_json: bool, address: str, timeout: float) -> None:
       lmscore models
       lmscore models --json --address scoring:50051 | jq -r .identity.fingerprint
     """
-    with Client(address, timeout=timeout) as client:
+    with open_client(address, timeout) as client:
         found = client.list_models()
     with output() as out:
         if as_json:
@@ -41,11 +43,26 @@ def _table(found: tuple[ModelInfo, ...]) -> Table:
         table.add_column(heading, justify="left" if heading in {"state", "kind"} else "right")
     table.add_column("fingerprint")
     table.add_column("device")
+    for heading in _optional(found):
+        table.add_column(heading)
     for model in found:
-        description = _description(model) if model.ready else []
+        description = _description(model) if model.ready else [""] * _DESCRIBED
         name = Text(model.identity.name)  # not a string, which could hold rich's markup
-        table.add_row(name, str(model.identity.version), model.state, *description)
+        notes = [Text(_OPTIONAL[heading](model)) for heading in _optional(found)]
+        table.add_row(name, str(model.identity.version), model.state, *description, *notes)
     return table
+
+
+_OPTIONAL: dict[str, Callable[[ModelInfo], str]] = {
+    "labels": lambda model: ", ".join(model.labels),
+    "problem": lambda model: model.problem,
+}
+_DESCRIBED = 7  # columns
+
+
+def _optional(found: tuple[ModelInfo, ...]) -> list[str]:
+    """Columns that are only there if a model has something for them."""
+    return [heading for heading, text in _OPTIONAL.items() if any(map(text, found))]
 
 
 def _description(model: ModelInfo) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lmscore.client.cli.security_options import open_client, security_options
 from lmscore.client.client import Client
 from lmscore.client.results import ModelIdentity
 
@@ -86,7 +87,7 @@ model_option = click.option(
     "--model",
     type=utf8,
     default="",
-    metavar="NAME",
+    metavar="NAME[:VERSION|@LABEL]",
     help="Model to use; not needed if the server has one.",
 )
 json_option = click.option(
@@ -97,7 +98,7 @@ json_option = click.option(
 )
 
 
-address_option = click.option(
+_address_option = click.option(
     "--address",
     type=host_and_port,
     envvar="LMSCORE_ADDRESS",
@@ -109,12 +110,18 @@ address_option = click.option(
 )
 
 
-def timeout_option(meaning: str) -> Callable[[Command], Command]:
+def address_option(command: Command) -> Command:
+    """Add --address, and how to connect to it."""
+    connected: Command = _address_option(security_options(command))
+    return connected
+
+
+def timeout_option(meaning: str, default: float = 30.0) -> Callable[[Command], Command]:
     """--timeout, with what it bounds."""
     return click.option(
         "--timeout",
         type=positive,
-        default=30.0,
+        default=default,
         show_default=True,
         metavar="SECONDS",
         help=meaning,
@@ -122,7 +129,7 @@ def timeout_option(meaning: str) -> Callable[[Command], Command]:
 
 
 def connection_options(command: Command) -> Command:
-    """Add --address and --timeout."""
+    """Add --address, with how to connect to it, and --timeout."""
     return address_option(timeout_option("How long to wait for each answer.")(command))
 
 
@@ -141,7 +148,7 @@ def batch_option(default: int, items: str) -> Callable[[Command], Command]:
 @contextmanager
 def connect(address: str, timeout: float, model: str) -> Iterator[Client]:
     """A client with a model: the one named, or the only one that the server has."""
-    with Client(address, timeout=timeout) as client:
+    with open_client(address, timeout) as client:
         client.model = model or _only_model(client)
         yield client
 

@@ -10,11 +10,12 @@ def main() -> None:
     try:
         from lmscore.models.commands.convert_command import command
         from lmscore.models.commands.running import run
+
+        sys.exit(run(command, "lmscore-convert"))
     except ModuleNotFoundError as error:
         if (missing := (error.name or "").partition(".")[0]) not in _EXTRA:
             raise
         sys.exit(f"lmscore-convert needs {missing}: pip install 'lmscore[server]'")
-    sys.exit(run(command, "lmscore-convert"))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ from typing import Any
 import click
 
 from lmscore.models.commands.running import progress_bar
-from lmscore.models.loading import load_model
 from lmscore.models.network.importers.file_type import is_network_file
-from lmscore.models.ngram.file import save_ngram, verify_ngram
-from lmscore.models.ngram.model import NgramModel
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EXTRA = {"torch", "safetensors"}
@@ -79,6 +76,11 @@ def _convert_ngram(source: Path, target: Path, options: dict[str, Any]) -> None:
         raise click.UsageError(f"--{name} is for networks, and {source} is not one")
     if target.is_dir():
         raise click.BadParameter(f"{target} is a folder", param_hint="'TARGET'")
+    # The compiler of their loops takes long to import, which --help and mistakes need not wait for.
+    from lmscore.models.loading import load_model
+    from lmscore.models.ngram.file import save_ngram, verify_ngram
+    from lmscore.models.ngram.model import NgramModel
+
     with progress_bar() as bar:
         bar.begin("reading")
         model = load_model(source, bar.advance)

@@ -7,22 +7,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lmscore.models.commands.running import progress_bar
-from lmscore.models.estimation.corpus import read_blocks
-from lmscore.models.estimation.training import segmenter
-from lmscore.models.language_model import BatchScores
-from lmscore.models.loading import load_model
-from lmscore.models.measures import (
-    NOTHING,
-    Measures,
-    score_texts,
-    to_bits,
-)
-from lmscore.models.windows import Windows
+
+if TYPE_CHECKING:
+    from lmscore.models.language_model import BatchScores
+    from lmscore.models.measures import Measures
+    from lmscore.models.windows import Windows
 
 _FILE = click.Path(path_type=Path)
 _FIGURES = (
@@ -86,6 +80,12 @@ def command(
     if per_line and as_json:
         raise click.UsageError("rows for lines are not JSON")
     windows = _windows(window, stride)
+    # The compiler of their loops takes long to import, which --help and mistakes need not wait for.
+    from lmscore.models.estimation.corpus import read_blocks
+    from lmscore.models.estimation.training import segmenter
+    from lmscore.models.loading import load_model
+    from lmscore.models.measures import NOTHING, score_texts
+
     total = NOTHING
     with progress_bar() as bar:
         bar.begin("loading")
@@ -111,6 +111,8 @@ def _windows(size: int | None, stride: int | None) -> Windows | None:
         if stride is not None:
             raise click.UsageError("--stride is how far windows are apart: give --window too")
         return None
+    from lmscore.models.windows import Windows
+
     try:
         return Windows(size, stride or max(size // 2, 1))
     except ValueError as error:
@@ -142,6 +144,8 @@ def _plain(value: float) -> float | str:
 
 
 def _as_text(total: Measures) -> str:
+    from lmscore.models.measures import to_bits
+
     rows = {
         "lines": f"{total.lines}",
         "events": f"{total.events}, {total.oov_events} of them unknown words",

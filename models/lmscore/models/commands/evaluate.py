@@ -10,11 +10,12 @@ def main() -> None:
     try:
         from lmscore.models.commands.eval_command import command
         from lmscore.models.commands.running import run
+
+        sys.exit(run(command, "lmscore-eval"))
     except ModuleNotFoundError as error:
         if (missing := (error.name or "").partition(".")[0]) not in _EXTRA:
             raise
         sys.exit(f"lmscore-eval needs {missing}: pip install 'lmscore[server]'")
-    sys.exit(run(command, "lmscore-eval"))
 
 
 if __name__ == "__main__":

@@ -8,31 +8,33 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lmscore.models.commands.running import ProgressBar, progress_bar
-from lmscore.models.estimation.corpus import read_blocks
-from lmscore.models.estimation.smoothing import SMOOTHINGS
-from lmscore.models.estimation.training import (
-    TrainingReport,
-    TrainingSettings,
-    segmenter,
-    train,
-)
-from lmscore.models.measures import Measures, measure
-from lmscore.models.ngram.arpa_writer import write_arpa
-from lmscore.models.ngram.file import save_ngram
-from lmscore.models.ngram.from_table import model_from_table
-from lmscore.models.ngram.model import NgramModel
-from lmscore.models.ngram.table import NgramTable
+
+if TYPE_CHECKING:
+    from lmscore.models.estimation.training import TrainingReport, TrainingSettings
+    from lmscore.models.measures import Measures
+    from lmscore.models.ngram.model import NgramModel
+    from lmscore.models.ngram.table import NgramTable
 
 _FILE = click.Path(path_type=Path)
 _INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _ENDINGS = (".ngram", ".arpa", ".arpa.gz")
+SMOOTHING_NAMES = (  # those of estimation.smoothing, whose import takes too long for --help
+    "modified-kneser-ney",
+    "kneser-ney",
+    "absolute",
+    "witten-bell",
+    "katz",
+    "jelinek-mercer",
+    "additive",
+    "maximum-likelihood",
+)
 
 
 class _Bytes(click.ParamType[int]):
@@ -68,7 +70,7 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 @click.argument("corpora", nargs=-1, required=True, type=_FILE, metavar="CORPUS...")
 @click.argument("output", type=_FILE)
 @click.option("--order", default=3, help="Length of the longest n-grams.")
-@click.option("--smoothing", type=click.Choice(list(SMOOTHINGS)), default="modified-kneser-ney")
+@click.option("--smoothing", type=click.Choice(SMOOTHING_NAMES), default="modified-kneser-ney")
 @click.option("--added", default=1.0, help="What additive smoothing adds to every count.")
 @click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
 @click.option("--tokenizer", type=_INPUT, help="A tokenizer.json whose subwords are the tokens.")
@@ -124,6 +126,8 @@ def ngram(
     _check_output(output)
     if tokenizer is not None and tokens == "characters":
         raise click.UsageError("tokens are either characters or a tokenizer's subwords")
+    from lmscore.models.estimation.training import TrainingSettings, train
+
     try:
         settings = TrainingSettings(
             order=order,
@@ -168,6 +172,11 @@ def _finish(
     table: NgramTable, settings: TrainingSettings, output: Path, bar: ProgressBar
 ) -> Measures | None:
     """Write a model, and measure it on the held-out text if there is one."""
+    from lmscore.models.measures import measure
+    from lmscore.models.ngram.arpa_writer import write_arpa
+    from lmscore.models.ngram.file import save_ngram
+    from lmscore.models.ngram.from_table import model_from_table
+
     model: NgramModel | None = None
     if output.suffix == ".ngram" or settings.heldout is not None:
         bar.begin("building")
@@ -184,6 +193,9 @@ def _finish(
 
 
 def _texts(path: Path, settings: TrainingSettings) -> Iterator[tuple[bytes, bytes]]:
+    from lmscore.models.estimation.corpus import read_blocks
+    from lmscore.models.estimation.training import segmenter
+
     segment = segmenter(settings.tokens)
     return ((block.data, block.segmented(segment)) for block in read_blocks(path))
 

@@ -12,7 +12,6 @@ import click
 
 from lmscore.models.commands.running import ProgressBar, progress_bar
 from lmscore.models.errors import CorpusError
-from lmscore.models.estimation.corpus import BLOCK_BYTES, read_blocks
 from lmscore.models.tokenization.training import count_pieces, to_json, train_bpe, train_unigram
 
 _FILE = click.Path(path_type=Path)
@@ -92,6 +91,8 @@ def _first_reading(
     corpora: tuple[Path, ...], spool: IO[bytes], bar: ProgressBar
 ) -> Iterator[list[str]]:
     """The lines of all files; those of standard input, which cannot be read twice, are kept."""
+    from lmscore.models.estimation.corpus import read_blocks  # which takes too long for --help
+
     for path in corpora:
         for block in read_blocks(path, lambda _, done, size: bar.advance(done, size)):
             data = block.segmented(None)
@@ -103,6 +104,8 @@ def _first_reading(
 def _second_reading(
     corpora: tuple[Path, ...], spool: IO[bytes], bar: ProgressBar
 ) -> Iterator[list[str]]:
+    from lmscore.models.estimation.corpus import BLOCK_BYTES, read_blocks
+
     spool.seek(0)
     while lines := spool.readlines(BLOCK_BYTES):
         yield _lines(b"".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmscore.models.compression import open_model_file
+from lmscore.models.contents import contents
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm import probing, trie, trie_layout
 from lmscore.models.kenlm.header import Header, Kind
@@ -32,9 +32,9 @@ class KenlmBinary:
     tables: probing.ProbingTables | trie_layout.TrieTables
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Map and check a file; raises ModelNotFoundError or ModelFormatError."""
-        return cls.read(_map(path), path)
+    def open(cls, path: Path, *, copy: bool = False) -> Self:
+        """Map or copy a file, and check it; raises ModelNotFoundError or ModelFormatError."""
+        return cls.read(_bytes(path, copy=copy), path)
 
     @classmethod
     def read(cls, file: NDArray[np.uint8], path: Path) -> Self:
@@ -64,9 +64,8 @@ class KenlmBinary:
         return matches
 
 
-def _map(path: Path) -> NDArray[np.uint8]:
+def _bytes(path: Path, *, copy: bool) -> NDArray[np.uint8]:
     with open_model_file(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise ModelFormatError(path, "the file is empty")
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, np.uint8)
+        return np.frombuffer(contents(path, file, copy=copy), np.uint8)

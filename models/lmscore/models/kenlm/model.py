@@ -46,9 +46,9 @@ class KenlmModel(LanguageModel[NDArray[np.uint32]]):
         self._bos = binary.vocabulary.bos_id
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Map a file; raises ModelNotFoundError or ModelFormatError."""
-        return cls(KenlmBinary.open(path))
+    def open(cls, path: Path, *, copy: bool = False) -> Self:
+        """Map a file or copy it into memory; raises ModelNotFoundError or ModelFormatError."""
+        return cls(KenlmBinary.open(path, copy=copy))
 
     @property
     def vocabulary(self) -> KenlmVocabulary:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,7 +90,8 @@ def write_checkpoint(
 ) -> None:
     """Write a folder that read_checkpoint reads; its config.json comes last, when all is there.
 
-    Tensors keep their dtype. notes, such as what it was trained on, stand in config.json.
+    Tensors keep their dtype. notes, such as what it was trained on, stand in config.json. Raises
+    OSError.
     """
     _check_tensors(folder / WEIGHTS_FILE, {k: tuple(t.shape) for k, t in tensors.items()}, config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +100,14 @@ def write_checkpoint(
     weights = folder / f"{WEIGHTS_FILE}.new"
     weights.touch()
     mode = weights.stat().st_mode  # safetensors would let nobody else read the file
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, weights)
-    weights.chmod(mode)
-    weights.replace(folder / WEIGHTS_FILE)
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, weights)
+        weights.chmod(mode)
+        weights.replace(folder / WEIGHTS_FILE)
+    except SafetensorError as error:
+        raise _system_error(error, weights) from None
+    finally:
+        weights.unlink(missing_ok=True)  # where a disk is full, what is half written takes room
     values = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -109,6 +117,12 @@ def write_checkpoint(
     if notes:
         values["notes"] = dict(notes)
     _replace(folder / CONFIG_FILE, json.dumps(values, indent=2, ensure_ascii=False).encode())
+
+
+def _system_error(error: SafetensorError, path: Path) -> Exception:
+    """The OSError that safetensors wraps, such as that of a full disk; else the error itself."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
 
 
 def _replace(path: Path, content: bytes) -> None:

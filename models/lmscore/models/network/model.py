@@ -162,12 +162,12 @@ class NetworkModel(LanguageModel[State]):
         """
         events = events_of(batch, self._tokenizer)
         paths, start = self._ways_to(batch, TokenSequences(events.ids, events.offsets))
-        log_probs = self._workers.lead(self._scorer.score, paths, start)
+        log_probs, shared = self._workers.lead(self._scorer.score, paths, start)
         log_probs = np.where(events.ids < 0, UNKNOWN_LOG_PROB, log_probs)
         if np.isnan(log_probs).any():
             dtype = str(self._dtype).removeprefix("torch.")
             raise CapabilityError(f"the network's numbers overflow in {dtype}: no probability")
-        return batch_scores(events, log_probs, per_token=batch.per_token)
+        return batch_scores(events, log_probs, per_token=batch.per_token, shared_tokens=shared)
 
     def _ways_to(self, batch: ScoreBatch, items: TokenSequences) -> tuple[Paths, State | None]:
         """The paths of a batch's items, and the state that all begin in if not the empty one."""

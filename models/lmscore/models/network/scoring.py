@@ -83,7 +83,9 @@ def paths_of(contexts: TokenSequences | None, items: TokenSequences, bos_id: int
     return Paths(ids, offsets, skipped, np.zeros(count, np.int64))
 
 
-def batch_scores(events: Events, log_probs: NDArray[np.float64], *, per_token: bool) -> BatchScores:
+def batch_scores(
+    events: Events, log_probs: NDArray[np.float64], *, per_token: bool, shared_tokens: int
+) -> BatchScores:
     """The sums over the events of each item, and the events one by one if per_token."""
     begins, ends = events.places if events.places is not None else (None, None)
     tokens = TokenArrays(events.offsets, events.ids, log_probs, events.oov, begins, ends, None)
@@ -93,6 +95,7 @@ def batch_scores(events: Events, log_probs: NDArray[np.float64], *, per_token: b
         np.diff(events.offsets),
         _sums(events.oov.astype(np.int64), events.offsets),
         tokens if per_token else None,
+        shared_tokens,
     )
 
 
@@ -105,6 +108,14 @@ def _sums(values: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[Any]:
     return sums
 
 
+class Followed(NamedTuple):
+    """What became of some paths."""
+
+    log_probs: NDArray[np.float64]  # (events,)
+    ends: State
+    shared_tokens: int  # that were not computed, because another path begins alike
+
+
 class TrieScorer:
     """Runs paths through a network, with about so many distinct prefixes at once."""
 
@@ -112,8 +123,8 @@ class TrieScorer:
         self._backend = backend
         self._max_rows = max_rows
 
-    def score(self, paths: Paths, roots: State | None = None) -> NDArray[np.float64]:
-        """Log-probability of every event of paths; NaN for id -1.
+    def score(self, paths: Paths, roots: State | None = None) -> tuple[NDArray[np.float64], int]:
+        """Log-probability of every event of paths, NaN for id -1; how many tokens they share.
 
         They begin in the empty state, or in given ones.
         """
@@ -122,10 +133,13 @@ class TrieScorer:
         event_counts = np.diff(paths.offsets) - paths.skipped
         begins = np.cumsum(event_counts) - event_counts
         result = np.empty(int(event_counts.sum()))
+        shared = 0
         for chosen in groups(paths, self._max_rows):
             places = ranges(begins[chosen], event_counts[chosen])
-            result[places], _ = self._follow(subset(paths, chosen), roots)
-        return result
+            followed = self._follow(subset(paths, chosen), roots)
+            result[places] = followed.log_probs
+            shared += followed.shared_tokens
+        return result, shared
 
     def read(self, paths: Paths, roots: State | None = None) -> State:
         """The states after paths, from the empty state or from given ones; none has events."""
@@ -135,24 +149,25 @@ class TrieScorer:
         parts = [tuple(part[:0] for part in roots)]
         for chosen in groups(paths, self._max_rows):
             order.append(chosen)
-            parts.append(self._follow(subset(paths, chosen), roots)[1])
+            parts.append(self._follow(subset(paths, chosen), roots).ends)
         states = tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
         places = self._backend.indices(np.argsort(np.concatenate(order)))
         return tuple(part.index_select(0, places) for part in states)
 
-    def _follow(self, paths: Paths, roots: State) -> tuple[NDArray[np.float64], State]:
+    def _follow(self, paths: Paths, roots: State) -> Followed:
         """Log-probabilities of the events of a group of paths, and the states at their ends."""
         check_wanted()
         if len(paths.ids) > self._max_rows and len(paths) == 1:
             return self._follow_long(paths, roots)
         trie = build_trie(paths, len(roots[0]))
         tops, ends = self._backend.run(trie, roots, trie.end_rows)
+        shared = len(paths.ids) - trie.prefixes
         if not len(trie.edge_rows):
-            return np.empty(0), ends
+            return Followed(np.empty(0), ends, shared)
         log_probs = self._backend.event_log_probs(tops, trie.edge_rows, trie.edge_tokens)
-        return log_probs[trie.event_edges], ends
+        return Followed(log_probs[trie.event_edges], ends, shared)
 
-    def _follow_long(self, path: Paths, roots: State) -> tuple[NDArray[np.float64], State]:
+    def _follow_long(self, path: Paths, roots: State) -> Followed:
         """The same of a single path, a piece after the other."""
         state = tuple(part[int(path.roots[0])][None] for part in roots)
         found: list[NDArray[np.float64]] = []
@@ -163,10 +178,10 @@ class TrieScorer:
             unscored = max(int(path.skipped[0]) - begin, repeated)
             skipped = np.array([min(unscored, len(piece))])
             offsets = np.array([0, len(piece)])
-            log_probs, state = self._follow(
+            log_probs, state, _ = self._follow(
                 Paths(piece, offsets, skipped, np.zeros(1, np.int64)), state
             )
             found.append(log_probs)
             repeated = min(len(log_probs), 1)  # a piece's last event was predicted, but not read
             begin = min(end, len(path.ids)) - repeated
-        return np.concatenate(found), state
+        return Followed(np.concatenate(found), state, 0)

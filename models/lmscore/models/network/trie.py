@@ -49,6 +49,7 @@ class PrefixTrie:
     edge_tokens: NDArray[np.int64]  # (edges,)
     event_edges: NDArray[np.int64]  # (events,) of all sequences, in their order
     end_rows: NDArray[np.int64]  # (sequences,) their end, or where their last event is predicted
+    prefixes: int  # distinct ones, whole paths included
 
     @property
     def roots(self) -> int:
@@ -101,6 +102,7 @@ def build_trie(paths: Paths, root_count: int) -> PrefixTrie:
         edge_tokens=tokens[edges],
         event_edges=_event_edges(paths, last, edge_numbers),
         end_rows=rows[ends],
+        prefixes=count - root_count,
     )
 
 

@@ -7,6 +7,7 @@ something is given up, a ModelFormatWarning says so. Separators within a row are
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from itertools import pairwise
@@ -47,7 +48,10 @@ _REFUSED = {
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_NO_WORDS = build_word_table(*pool_words([]), np.empty(0, np.uint32), 0)
+
+@functools.cache  # made at the first file: it runs compiled code, which takes long to load
+def _no_words() -> WordTable:
+    return build_word_table(*pool_words([]), np.empty(0, np.uint32), 0)
 
 
 def read_arpa(path: Path, progress: Progress | None = None) -> NgramTable:
@@ -103,7 +107,7 @@ def _read_table(lines: LineReader) -> NgramTable:
     counts, line = _read_counts(lines)
     _expect_section(lines, line, 1)
     unigrams = _Section(lines, 1, counts)
-    line = unigrams.read(_NO_WORDS)
+    line = unigrams.read(_no_words())
     words, first_order = _without_repeats(lines.path, unigrams.words(), unigrams.table())
     table = _word_table(words)
     words, first_order, has_unknown = _completed(lines, words, first_order)

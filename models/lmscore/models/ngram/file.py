@@ -7,7 +7,6 @@ damaged file can give wrong scores, which verify finds, but no reads outside it.
 
 from __future__ import annotations
 
-import mmap
 import os
 import sys
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmscore.models.compression import open_model_file
+from lmscore.models.contents import contents
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.ngram.automaton import (
     BUCKET_FIELDS,
@@ -189,17 +189,17 @@ def _fields_of(
     }
 
 
-def open_ngram(path: Path) -> NgramModel:
+def open_ngram(path: Path, *, copy: bool = False) -> NgramModel:
     """Map a file; only its header is read. Raises ModelFormatError and ModelNotFoundError.
 
     The file must not be truncated or written to while it is mapped; moving another one to its
-    path is safe.
+    path is safe. With copy, all of it is read into memory, and may then be written to.
     """
     with open_model_file(path) as file:
         header = _read_header(path, file)
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = contents(path, file, copy=copy)
     arrays = {
-        name: np.frombuffer(mapped, dtype, size // np.dtype(dtype).itemsize, offset)
+        name: np.frombuffer(data, dtype, size // np.dtype(dtype).itemsize, offset)
         for (name, dtype), (offset, size) in zip(_SECTIONS, header.sections.tolist(), strict=True)
     }
     fields = header.fields

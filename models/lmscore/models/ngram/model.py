@@ -18,7 +18,7 @@ from lmscore.models.language_model import (
     TokenizedTexts,
     TokenSequences,
 )
-from lmscore.models.ngram.automaton import LOG10_PROB, ROOT, START, Children, Entries, field_of
+from lmscore.models.ngram.automaton import ROOT, START, Children, Entries
 from lmscore.models.ngram.distribution import next_log_probs, unigram_row
 from lmscore.models.ngram.drawing import (
     Excess,
@@ -85,7 +85,6 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
         """What the model is made of."""
         entries, vocabulary = self.entries, self._vocabulary
         arrays = (*entries, *self.children, vocabulary.pool, vocabulary.offsets, *vocabulary.table)
-        unknown = int(field_of(vocabulary.unk_id + 1, LOG10_PROB))
         return ModelDescription(
             kind="ngram",
             tokenizer="words",
@@ -94,9 +93,17 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
             # values is the memory of slots once more
             memory_bytes=sum(array.nbytes for array in arrays) - entries.values.nbytes,
             has_unknown=self.has_unknown,
-            unknown_log_prob=-abs(float(entries.values[unknown])) * LN10,
+            unknown_log_prob=self._log10_prob_of_unknown() * LN10,
             structure=NgramDescription(entries.order, self.ngram_counts),
         )
+
+    def _log10_prob_of_unknown(self) -> float:
+        """Without a context, by the loop that scores: a helper would be compiled at every start."""
+        log10_prob = np.empty(1, np.float32)
+        unknown = np.array([self._vocabulary.unk_id], np.uint32)
+        nothing_read = np.full(1, ROOT, np.uint32)
+        walk(self.entries, unknown, np.array([0, 1]), nothing_read, log10_prob, _NO_LENGTHS)
+        return float(log10_prob[0])
 
     def initial_state(self, n: int, *, bos: bool = True) -> NDArray[np.uint32]:
         """N states before any token: after ``<s>`` if bos, else without any context."""

@@ -20,7 +20,7 @@ from lmscore.server.errors import (
     TextTooLongError,
     UnsupportedError,
 )
-from lmscore.server.repository import LoadingModel, ServedModel
+from lmscore.server.repository import Entry, ServedModel
 from lmscore.v1 import common_pb2
 from lmscore.v1 import language_model_service_pb2 as wire
 
@@ -46,14 +46,18 @@ class Limits:
     max_reply_bytes: int
 
 
-def selector(message: common_pb2.ModelSelector) -> tuple[str, int | None]:
-    """Name and version asked for; InvalidFieldError for an empty name."""
+def selector(message: common_pb2.ModelSelector) -> tuple[str, int | None, str | None]:
+    """Name, version and label asked for; InvalidFieldError for an empty name, or for both."""
     if not message.name:
         raise InvalidFieldError("model.name", "the name of a model is required")
-    return message.name, message.version if message.HasField("version") else None
+    version = message.version if message.HasField("version") else None
+    label = message.label if message.HasField("label") else None
+    if version is not None and label is not None:
+        raise InvalidFieldError("model.label", "give a version or a label, not both")
+    return message.name, version, label
 
 
-def identity(model: ServedModel | LoadingModel) -> common_pb2.ModelIdentity:
+def identity(model: Entry) -> common_pb2.ModelIdentity:
     """Who answered."""
     fingerprint = model.fingerprint if isinstance(model, ServedModel) else ""
     return common_pb2.ModelIdentity(name=model.name, version=model.version, fingerprint=fingerprint)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from lmscore.models.language_model import NetworkDescription, NgramDescription
 from lmscore.models.vocabulary import BOS, EOS, UNK
 from lmscore.server.convert.items import identity, special_name
-from lmscore.server.repository import LoadingModel, ServedModel
+from lmscore.server.repository import (
+    Entry,
+    FailedModel,
+    LoadingModel,
+    ModelRepository,
+    ServedModel,
+)
 from lmscore.v1 import model_service_pb2
 
 _KINDS = {
@@ -25,17 +33,34 @@ _TOKENIZERS = {
 }
 
 
-def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
+def model_message(entry: Entry, repository: ModelRepository) -> model_service_pb2.Model:
     """What ListModels and GetModel say of a model."""
+    message = model_service_pb2.Model(
+        identity=identity(entry), state=_state(entry), labels=repository.labels_of(entry)
+    )
+    if isinstance(entry, ServedModel | FailedModel):
+        message.problem = entry.problem
+    if isinstance(entry, ServedModel):
+        message.MergeFrom(_description(entry))
+    return message
+
+
+def _state(entry: Entry) -> model_service_pb2.ModelState.ValueType:
+    if isinstance(entry, ServedModel):
+        return model_service_pb2.MODEL_STATE_READY
     if isinstance(entry, LoadingModel):
-        return model_service_pb2.Model(
-            identity=identity(entry), state=model_service_pb2.MODEL_STATE_LOADING
-        )
+        return model_service_pb2.MODEL_STATE_LOADING
+    if isinstance(entry, FailedModel):
+        return model_service_pb2.MODEL_STATE_FAILED
+    if entry.in_use:
+        return model_service_pb2.MODEL_STATE_UNLOADING
+    return model_service_pb2.MODEL_STATE_UNLOADED
+
+
+def _description(entry: ServedModel) -> model_service_pb2.Model:
     description, vocabulary = entry.model.description, entry.model.vocabulary
     return model_service_pb2.Model(
-        identity=identity(entry),
         kind=_KINDS[description.kind],
-        state=model_service_pb2.MODEL_STATE_READY,
         vocabulary_size=description.vocabulary_size,
         parameter_count=description.parameter_count,
         memory_bytes=description.memory_bytes,
@@ -47,6 +72,8 @@ def model_message(entry: ServedModel | LoadingModel) -> model_service_pb2.Model:
             has_unknown=description.has_unknown,
             unknown_log_prob=description.unknown_log_prob,
         ),
+        load_seconds=entry.load_seconds,
+        loaded_at=Timestamp(seconds=int(entry.loaded_at)) if entry.loaded_at else None,
         **_structure(description.structure),
     )
 

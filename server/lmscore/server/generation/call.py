@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lmscore.models.decoding.parameters import Beam
 from lmscore.models.decoding.text_batch import Event, Prompt, Token
+from lmscore.server import call as server
 
 
 class Mark(Enum):
@@ -48,8 +49,10 @@ class Call:
     What each side writes the other one only reads.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, origin: server.Call) -> None:
         self.wanted = wanted
+        self.origin = origin  # for the event loop only, besides what never changes of it
+        self.compute_seconds = 0.0  # of turns that it took part in, by the thread
         self.number = wanted.prompt.number
         self.pauses = 0  # by the thread, so far
         self.pauses_seen = 0  # by the event loop

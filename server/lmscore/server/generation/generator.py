@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
 from lmscore.models.decoding.parameters import Decoding
 from lmscore.models.decoding.text_batch import Event, Prompt, Token
 from lmscore.models.language_model import LanguageModel, Texts
+from lmscore.server.call import current_call
+from lmscore.server.errors import TooManyGenerationsError
 from lmscore.server.generation.call import Call, Mark, Wanted
 from lmscore.server.generation.loop import GenerationLoop
 from lmscore.server.generation.places import Places
-from lmscore.server.scheduler import Scheduler, told_to_callers
+from lmscore.server.scheduling.scheduler import Scheduler, told_to_callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,15 @@ class PromptCounts:
 
     tokens: int
     oov: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much a model has to generate."""
+
+    model: LanguageModel[Any]
+    active: int  # texts that get a token with the next steps; a beam search counts as one
+    waiting: int  # calls without a place
 
 
 class Generation:
@@ -88,6 +100,7 @@ class Generator:
         self._scheduler = scheduler
         self._settings = settings
         self._served: dict[int, _Served] = {}  # by the model's id()
+        self._retired = WeakSet[LanguageModel[Any]]()
         self._numbers = count()
 
     @property
@@ -99,6 +112,13 @@ class Generator:
     def waiting_calls(self) -> int:
         """Calls that have no place: new ones, and those whose reader is slow."""
         return sum(served.places.waiting for served in self._served.values())
+
+    def loads(self) -> list[Load]:
+        """How much each model has to do that has generated."""
+        return [
+            Load(each.model, each.active_sequences, each.places.waiting)
+            for each in self._served.values()
+        ]
 
     @asynccontextmanager
     async def generation(
@@ -118,13 +138,26 @@ class Generator:
             np.concatenate((start, tokens.token_ids)),
         )
         served = self._of(model)
-        call = Call(wanted)
-        await served.begin(call)
+        call = Call(wanted, current_call())
+        served.calls += 1
+        try:
+            await served.begin(call)
+        except BaseException:
+            self._leave(model, served)
+            raise
         try:
             counts = PromptCounts(len(tokens.token_ids), int(tokens.oov.sum()))
             yield Generation(call, served, counts, self._settings.message_interval_seconds)
         finally:
             served.end(call)
+            self._leave(model, served)
+
+    def retire(self, model: LanguageModel[Any]) -> None:
+        """Keep no reference to a model once the calls that have it are done."""
+        self._retired.add(model)
+        served = self._served.get(id(model))
+        if served is not None and not served.calls:
+            self._drop(model, served)
 
     def close(self) -> None:
         """Begin no further steps."""
@@ -137,6 +170,15 @@ class Generator:
             served = self._served[id(model)] = _Served(model, self._scheduler, self._settings)
         return served
 
+    def _leave(self, model: LanguageModel[Any], served: _Served) -> None:
+        served.calls -= 1
+        if not served.calls and model in self._retired:
+            self._drop(model, served)
+
+    def _drop(self, model: LanguageModel[Any], served: _Served) -> None:
+        self._served.pop(id(model), None)
+        served.release()
+
 
 class _Served:
     """A model's loops and the places in them.
@@ -148,7 +190,9 @@ class _Served:
     def __init__(
         self, model: LanguageModel[Any], scheduler: Scheduler, settings: GenerationSettings
     ) -> None:
+        self.model = model
         self._event_loop = asyncio.get_running_loop()
+        self._observer = scheduler.observer
         self.places = Places(settings.max_sequences, settings.max_waiting)
         self._rows: dict[GenerationLoop, int] = {}  # of the calls that each has
         for _ in range(1 if model.exclusive else scheduler.threads):
@@ -161,6 +205,7 @@ class _Served:
             )
             self._rows[loop] = 0
         self._loops: dict[int, GenerationLoop] = {}  # by number of the call
+        self.calls = 0  # those that wait for a place included
 
     @property
     def active_sequences(self) -> int:
@@ -170,9 +215,20 @@ class _Served:
         for loop in self._rows:
             loop.close()
 
+    def release(self) -> None:
+        """Let go of the loops, which hold this; without calls, none takes another turn."""
+        self._rows.clear()
+
     async def begin(self, call: Call) -> None:
         """Wait for a place, and join."""
-        await self.places.enter(call.wanted.rows)
+        queued_before = call.origin.queue_seconds
+        try:
+            await self.places.enter(call.wanted.rows)
+        except TooManyGenerationsError as error:
+            self._observer.refused(error.reason)
+            raise
+        waited = call.origin.queue_seconds - queued_before
+        self._observer.queued(call.origin.model, waited)
         call.has_rows = True
         loop = min(self._rows, key=lambda each: self._rows[each])
         self._rows[loop] += call.wanted.rows
@@ -197,6 +253,9 @@ class _Served:
         if call.paused:
             call.paused = False
             self.places.paused -= 1
+        call.origin.spent(compute_seconds=call.compute_seconds)
+        if call.unwritten:
+            self._observer.wasted(call.origin.model, call.unwritten)
 
     def _see(self, call: Call) -> None:
         """Take the rows of a call that needs none any more, or for now."""

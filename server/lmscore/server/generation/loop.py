@@ -19,15 +19,18 @@ import numpy as np
 from lmscore.models.decoding.batch import StepResult, Suspended
 from lmscore.models.decoding.text_batch import Finished, TextBatch
 from lmscore.models.language_model import LanguageModel
+from lmscore.server import call as server
+from lmscore.server.call import Priority
 from lmscore.server.generation.call import Call, Item, Mark
 from lmscore.server.generation.prompts import PromptReader
 from lmscore.server.memory import within_memory
+from lmscore.server.scheduling.scheduler import Turn
 
 _TURN_SECONDS = 0.002
 """A turn of quick steps: waking threads up for each of them would take as long as they do."""
 
-Submit: TypeAlias = Callable[[Callable[[], None]], object]
-"""Has a thread do some work when it has its turn."""
+Submit: TypeAlias = Callable[[Turn], object]
+"""Has a thread do a turn when it is due."""
 
 
 class GenerationLoop:
@@ -50,8 +53,10 @@ class GenerationLoop:
         self._max_unwritten_tokens = max_unwritten_tokens
         self._lock = Lock()
         self._commands: list[Callable[[], None]] = []
+        self._origins: dict[int, server.Call] = {}  # by number; changed with the lock held
         self._running = False
         self._closed = False
+        self._turn_seconds = 0.0  # of the last turn
         self._begin()
 
     def _begin(self) -> None:
@@ -69,10 +74,14 @@ class GenerationLoop:
 
     def join(self, call: Call) -> None:
         """Let a call take part from the next step on."""
+        with self._lock:
+            self._origins[call.number] = call.origin
         self._tell(partial(self._join, call))
 
     def leave(self, call: Call) -> None:
         """Let a call take no part any more, whether it has ended or not."""
+        with self._lock:
+            self._origins.pop(call.number, None)
         self._tell(partial(self._leave, call.number))
 
     def go_on(self, call: Call) -> None:
@@ -89,9 +98,32 @@ class GenerationLoop:
             if self._running or self._closed:
                 return
             self._running = True
-        self._submit(self._turn)
+        self._submit(self._next_turn())
+
+    def _next_turn(self) -> Turn:
+        """A turn that is as urgent as the most urgent call."""
+        with self._lock:
+            origins = list(self._origins.values())
+        urgent = any(origin.priority is Priority.INTERACTIVE for origin in origins)
+        priority = Priority.INTERACTIVE if urgent or not origins else Priority.BULK
+        callers = len({origin.caller for origin in origins})
+        lane = f"generation {id(self)}"
+        return Turn(self._turn, lane, callers, priority, self._turn_seconds)
 
     def _turn(self) -> None:
+        started = time.perf_counter()
+        self._do_turn()
+        self._turn_seconds = time.perf_counter() - started
+        for call in (self._calls | self._news).values():  # those that ended are news
+            call.compute_seconds += self._turn_seconds
+        self._tell_news()
+        with self._lock:
+            busy = bool(self._commands or len(self._prompts) or len(self._batch))
+            self._running = busy and not self._closed
+        if self._running:
+            self._submit(self._next_turn())
+
+    def _do_turn(self) -> None:
         try:
             within_memory(self._advance)
         except Exception as error:  # noqa: BLE001 - a bug here ends calls, but not the loop
@@ -100,12 +132,6 @@ class GenerationLoop:
             self._news = news
             for call in calls:
                 self._give(call, error)
-        self._tell_news()
-        with self._lock:
-            busy = bool(self._commands or len(self._prompts) or len(self._batch))
-            self._running = busy and not self._closed
-        if self._running:
-            self._submit(self._turn)
 
     def _advance(self) -> None:
         self._take_commands()

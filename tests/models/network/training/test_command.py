@@ -40,13 +40,6 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", module, "network", *map(str, arguments)]
 
 
-def train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, check=False, timeout=100, env=ENVIRONMENT,
-        text=True,
-    )  # fmt: skip
-
-
 class Here:
     """The command within this process, which is sooner than a program of its own."""
 
@@ -168,9 +161,8 @@ def test_a_run_killed_and_resumed_ends_with_the_very_weights_of_one_that_was_not
     process.kill()
     assert process.wait() == -signal.SIGKILL
 
-    resumed = train("--resume", "-o", folder)
+    here.result("--resume", "-o", folder)
 
-    assert resumed.returncode == 0, resumed.stderr
     assert (folder / "model.safetensors").read_bytes() == (
         tmp_path / "whole/model.safetensors"
     ).read_bytes()

@@ -39,7 +39,12 @@ def merge_key(model: LanguageModel[Any], batch: ScoreBatch) -> MergeKey | None:
 
 def size_of(batch: ScoreBatch) -> int:
     """What a batch counts for in a queue, in bytes."""
-    size = int(batch.items.offsets[-1]) + BYTES_OF_ITEM * len(batch.items)
+    return text_bytes(batch) + BYTES_OF_ITEM * len(batch.items)
+
+
+def text_bytes(batch: ScoreBatch) -> int:
+    """Bytes of the texts and contexts; of token sequences, their tokens."""
+    size = int(batch.items.offsets[-1])
     return size + (int(batch.contexts.offsets[-1]) if batch.contexts is not None else 0)
 
 
@@ -69,18 +74,25 @@ def _chained(texts: Sequence[Texts]) -> Texts:
 
 
 def split(scores: BatchScores, counts: Sequence[int]) -> list[BatchScores]:
-    """Scores of a batch as those of its parts, which have so many items each."""
+    """Scores of a batch as those of its parts, which have so many items each.
+
+    How many tokens its items share is told with the first part, for all of them.
+    """
     ends = np.cumsum(counts).tolist()
-    return [_part(scores, slice(end - count, end)) for end, count in zip(ends, counts, strict=True)]
+    parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    return [
+        _part(scores, part, scores.shared_tokens if i == 0 else 0) for i, part in enumerate(parts)
+    ]
 
 
-def _part(scores: BatchScores, items: slice) -> BatchScores:
+def _part(scores: BatchScores, items: slice, shared_tokens: int) -> BatchScores:
     return BatchScores(
         scores.log_probs[items],
         scores.log_probs_excluding_oov[items],
         scores.token_counts[items],
         scores.oov_counts[items],
         _tokens_part(scores.tokens, items) if scores.tokens is not None else None,
+        shared_tokens,
     )
 
 

@@ -1,0 +1,49 @@
+"""From a path to a model that can be served."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import structlog
+
+from lmscore.models.decoding.batch import warm_up
+from lmscore.models.errors import CapabilityError
+from lmscore.models.language_model import NetworkDescription
+from lmscore.models.loading import fingerprint, load_model
+from lmscore.models.network.placement import Placement
+from lmscore.server.repository import ServedModel
+from lmscore.server.settings import ModelSource
+
+log = structlog.get_logger()
+
+
+def load(
+    source: ModelSource, placement: Placement, version: int = 1, *, copy: bool = False
+) -> ServedModel:
+    """Read a model; copy says whether to copy files that could be mapped. Raises ModelError."""
+    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
+    log.info("loading model", model=source.name, version=version, path=str(source.path))
+    started = time.perf_counter()
+    model = load_model(source.path, placement=placement, copy=copy)
+    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
+        warm_up(model)
+    hashed = fingerprint(source.path)
+    seconds = time.perf_counter() - started
+    served = ServedModel(source.name, version, hashed, model, seconds, time.time())
+    structure = model.description.structure
+    if isinstance(structure, NetworkDescription):
+        place = {"device": structure.device, "dtype": structure.dtype}
+    else:
+        place = {}
+    log.info(
+        "model loaded",
+        model=source.name,
+        version=version,
+        path=str(source.path),
+        seconds=round(seconds, 2),
+        kind=model.description.kind,
+        vocabulary=model.description.vocabulary_size,
+        **place,
+    )
+    return served

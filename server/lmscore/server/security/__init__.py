@@ -1,0 +1,1 @@
+"""Who may call, over what, and how much: TLS, API keys and quotas."""

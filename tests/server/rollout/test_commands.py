@@ -1,0 +1,65 @@
+"""The commands of people who roll versions out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lmscore.client.cli.app import run
+from tests.server.harness import run_server_command
+from tests.server.rollout.repositories import following, put_version
+
+
+async def lmscore(*arguments: str) -> int:
+    return await asyncio.to_thread(run, arguments)
+
+
+async def test_versions_are_loaded_labelled_listed_and_unloaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in (1, 2):
+        put_version(tmp_path / "models", version)
+    put_version(tmp_path / "models", 3, content="damaged")
+    texts = tmp_path / "texts"
+    texts.write_text("a\n")
+    async with following(tmp_path / "models") as followed:
+        assert followed.server.admin is not None
+        admin = ("--address", followed.server.admin.address)
+        public = ("--address", followed.server.address)
+        capsys.readouterr()
+
+        assert await lmscore("admin", "label", "m", "1", "stable", *admin) == 0
+        assert "m version 1: ready, stable" in capsys.readouterr().err
+        assert await lmscore("score", str(texts), "--model", "m@stable", *public) == 0
+        assert "(m version 1)" in capsys.readouterr().err
+        assert await lmscore("score", str(texts), "--model", "m:2", *public) == 0
+        assert "(m version 2)" in capsys.readouterr().err
+
+        assert await lmscore("models", *public) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split()[-2:] == ["labels", "problem"]
+        assert lines[1].endswith("stable")
+        assert lines[3].split()[:3] == ["m", "3", "failed"]
+        assert "model.arpa: not an ARPA file" in lines[3]
+
+        assert await lmscore("admin", "load", "m", "3", *admin) == 1
+        assert "not an ARPA file" in capsys.readouterr().err
+        assert await lmscore("admin", "unload", "m", "1", *admin) == 1
+        assert "label stable" in capsys.readouterr().err
+        assert await lmscore("admin", "label", "m", "none", "stable", *admin) == 0
+        assert await lmscore("admin", "unload", "m", "2", "--force", *admin) == 0
+        assert await lmscore("admin", "label", "m", "last", "stable", *admin) == 2
+        assert await lmscore("admin", "load", "m", "1", *public) == 1
+        assert "only on the server's admin address" in capsys.readouterr().err
+
+
+def test_dry_run_tries_the_newest_version_of_each_model(tmp_path: Path) -> None:
+    for version in (1, 2):
+        put_version(tmp_path, version)
+    done = run_server_command("--repository", str(tmp_path), "--dry-run")
+
+    assert done.returncode == 0
+    assert "m/2/model.arpa" in done.stderr
+    assert done.stdout.startswith("m: ngram, 5 tokens")

@@ -1,0 +1,138 @@
+"""More calls than a server can answer: it goes on answering as many as it can, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grpc import StatusCode
+
+from lmscore.client import AsyncClient, ChannelSettings, LmscoreError
+from lmscore.models.language_model import ScoreBatch, Texts
+from lmscore.server.merging import size_of
+from tests.soak.expected import NETWORK_NATS
+from tests.soak.report import Tally
+
+WAITING = 8
+"""Calls that may wait or run; the server refuses more."""
+
+TIMES = 4  # what it can answer
+LEAST_GOODPUT = 0.9  # of what it answers when as many wait as may
+TIMEOUT_SECONDS = 60.0
+NO_RETRIES = ChannelSettings(max_attempts=1)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One request, over and over."""
+
+    model: str
+    texts: Sequence[str]
+    log_probs: Sequence[float]
+
+    @property
+    def queued_bytes(self) -> int:
+        """What it counts for in the server's queue."""
+        return size_of(ScoreBatch(Texts.from_strings(list(self.texts))))
+
+    @property
+    def max_queued_bytes(self) -> int:
+        """The setting with which the server lets WAITING of them in."""
+        return WAITING * self.queued_bytes
+
+
+async def run_overload(address: str, work: Work, tally: Tally, *, seconds: float) -> None:
+    """Measure what the server can do, then offer it several times as much."""
+    async with AsyncClient(address, timeout=TIMEOUT_SECONDS, channel=NO_RETRIES) as client:
+        await _closed_loop(client, work, Tally("warm"), seconds / 8)
+        capacity = await _closed_loop(client, work, tally, seconds * 3 / 8)
+        overloaded = Tally("overloaded")
+        rate = await open_loop(client, work, overloaded, capacity * TIMES, seconds / 2)
+    tally.figures |= {
+        "capacity (answers/s)": capacity,
+        "offered (calls/s)": capacity * TIMES,
+        "goodput (answers/s)": rate,
+        "goodput (% of capacity)": 100 * rate / capacity,
+        "p99 when overloaded (ms)": overloaded.quantile_ms(0.99),
+        "p99 allowed (ms)": 1e3 * longest_wait_seconds(capacity),
+    }
+    take_over(tally, overloaded)
+
+
+def longest_wait_seconds(capacity: float) -> float:
+    """What an accepted call may take: all that may wait before it, twice, and a moment."""
+    return 2 * (WAITING + 1) / capacity + 0.25
+
+
+def check_overload(tally: Tally) -> None:
+    """Note what was measured and is not good enough."""
+    figures = tally.figures
+    if figures["goodput (% of capacity)"] < 100 * LEAST_GOODPUT:
+        tally.problem(f"goodput is {figures['goodput (% of capacity)']:.0f} % of the capacity")
+    if figures["p99 when overloaded (ms)"] > figures["p99 allowed (ms)"]:
+        tally.problem("accepted calls waited longer than the queue is long")
+    if not tally.codes["RESOURCE_EXHAUSTED"]:
+        tally.problem("nothing was refused")
+
+
+async def _closed_loop(client: AsyncClient, work: Work, tally: Tally, seconds: float) -> float:
+    """Answers a second while as many calls are under way as may wait."""
+    began = time.monotonic()
+
+    async def caller() -> None:
+        while time.monotonic() < began + seconds:
+            await ask(client, work, tally)
+
+    await asyncio.gather(*(caller() for _ in range(WAITING)))
+    return tally.codes["OK"] / (time.monotonic() - began)
+
+
+async def open_loop(
+    client: AsyncClient, work: Work, tally: Tally, rate: float, seconds: float
+) -> float:
+    """Begin so many calls a second whatever becomes of them; gives the answers a second."""
+    began = time.monotonic()
+    calls: set[asyncio.Task[None]] = set()
+    for number in range(round(rate * seconds)):
+        await asyncio.sleep(began + number / rate - time.monotonic())
+        call = asyncio.create_task(ask(client, work, tally))
+        calls.add(call)
+        call.add_done_callback(calls.discard)
+    await asyncio.gather(*calls)
+    tally.check_settled()
+    return tally.codes["OK"] / (time.monotonic() - began)
+
+
+async def ask(client: AsyncClient, work: Work, tally: Tally) -> None:
+    """Make one call: it may be refused, but must say for how long."""
+    tally.sent["Score"] += 1
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS + 5):
+            answer = await client.score(work.texts, model=work.model)
+    except LmscoreError as error:
+        refused = error.code is StatusCode.RESOURCE_EXHAUSTED and error.retry_after_seconds
+        tally.failed("Score", error.code.name, "" if refused else str(error))
+    except TimeoutError:
+        tally.lose("Score")
+    else:
+        far = [
+            abs(score.log_prob - log_prob)
+            for score, log_prob in zip(answer, work.log_probs, strict=True)
+        ]
+        tally.answered("Score", time.monotonic() - began, _far(max(far)))
+
+
+def _far(nats: float) -> str:
+    return "" if nats <= NETWORK_NATS else f"a score is {nats} nats off"
+
+
+def take_over(tally: Tally, other: Tally) -> None:
+    """Add another part's calls to a tally; times stay those of calls that were let in at once."""
+    tally.sent += other.sent
+    tally.codes += other.codes
+    tally.wrong += other.wrong
+    tally.lost += other.lost
+    tally.problems += other.problems

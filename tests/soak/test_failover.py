@@ -1,0 +1,47 @@
+"""A client of two servers, of which either may die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from lmscore.client import AsyncClient
+from tests.soak.failover import in_use
+from tests.soak.server_process import soak_server
+
+CALLS = 60
+
+
+async def _score(client: AsyncClient) -> float:
+    [score] = await client.score(["a b"], model="tiny")
+    return score.log_prob
+
+
+async def test_calls_of_a_server_that_dies_are_answered_by_the_other(
+    tiny_arpa: Path, tmp_path: Path
+) -> None:
+    arguments = ("--model", f"tiny={tiny_arpa}", "--threads", "1")
+    with (
+        soak_server(tmp_path / "first.log", *arguments) as first,
+        soak_server(tmp_path / "second.log", *arguments) as second,
+    ):
+        target = f"ipv4:{first.address},{second.address}"
+        async with AsyncClient(target, timeout=60) as client:
+            expected = await _score(client)
+            await in_use(first)
+            await in_use(second)
+            os.kill(first.pid, signal.SIGSTOP)  # so that calls are under way when it dies
+            calls = [asyncio.create_task(_score(client)) for _ in range(CALLS)]
+            done = asyncio.as_completed(calls)
+            for _ in range(CALLS // 2):
+                await next(done)
+            first.kill()
+            assert set(await asyncio.gather(*calls)) == {expected}
+
+            await asyncio.to_thread(first.start)
+            await in_use(first)
+            second.kill()  # from now on it is the first, or nothing
+            again = await asyncio.gather(*(_score(client) for _ in range(CALLS)))
+    assert set(again) == {expected}
