@@ -155,7 +155,7 @@ class _Problem:
                     weights,
                     lists.lists,
                     errors,
-                    (difference.low, difference.high),
+                    (gain.low, gain.high),
                 )
             ),
             curves(self.parameters, lists, self.metric, space, weights),
@@ -167,7 +167,12 @@ class _Problem:
         models = [i for i, each in enumerate(self.parameters) if each.kind is Kind.MODEL]
         random = np.random.default_rng(self.seed)
         found = search(lists, self.metric.error, space, models, self.restarts, random, self.report)
-        short = np.array([float(f"{each:.4g}") for each in found])
+        short = np.array(
+            [
+                float(f"{each:.4g}") if parameter.free else each
+                for each, parameter in zip(found, self.parameters, strict=True)
+            ]
+        )
         errors = [total_error(lists, each, self.metric.error) for each in (short, found)]
         return short if errors[0] <= errors[1] else found
 

@@ -139,10 +139,9 @@ def space_of(parameters: Sequence[Parameter], candidates: Candidates, error: Err
 
 def combination(parameters: Sequence[Parameter], weights: Floats) -> CombinationWeights:
     """The same weights by name."""
-    numbers = [round(float(each), 12) for each in weights]
     by_kind: dict[Kind, dict[str, float]] = {kind: {} for kind in Kind}
-    for parameter, number in zip(parameters, numbers, strict=True):
-        by_kind[parameter.kind][parameter.name] = number
+    for parameter, weight in zip(parameters, weights, strict=True):
+        by_kind[parameter.kind][parameter.name] = float(weight)
     models = by_kind[Kind.MODEL]
     penalties = by_kind[Kind.OOV]
     one = len(penalties) == 1 and next(iter(penalties)) == next(iter(models))
