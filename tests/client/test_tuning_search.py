@@ -17,7 +17,7 @@ from lmscore.client.tuning.line_search import Profile, profile
 from lmscore.client.tuning.search import Space, descend, search, total_error
 
 FEATURES = 3
-few = settings(max_examples=80, deadline=None)
+few = settings(max_examples=50, deadline=None)
 small = st.integers(-3, 3)  # so that ties are common
 hypotheses = st.tuples(*[small] * FEATURES, st.integers(0, 4))  # and the errors of each
 nbest = st.lists(st.lists(hypotheses, min_size=1, max_size=5), min_size=1, max_size=4)
@@ -177,7 +177,7 @@ def test_winners_are_those_of_rescoring(lists: Lists, weights: Floats) -> None:
 
 
 def test_an_impossible_hypothesis_loses_with_any_weight() -> None:
-    [winner] = candidates(
-        [np.array([[5.0, -np.inf], [1.0, -700.0]])], [np.zeros((2, 1))]
-    ).choose(np.array([1.0, 1e-5]))
+    [winner] = candidates([np.array([[5.0, -np.inf], [1.0, -700.0]])], [np.zeros((2, 1))]).choose(
+        np.array([1.0, 1e-5])
+    )
     assert winner == 1

@@ -78,7 +78,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Searches from random weights, besides those from 0 and from each model alone.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of folds, restarts and intervals: the same one gives the same weights.",
+)
 @click.option(
     "--fix",
     "fixed",

@@ -53,7 +53,7 @@ class Tuning:
     gain: Score  # cross-validated minus given; less is better where it is for the metric
     oracle: Score  # the best hypothesis of every list
     warnings: tuple[str, ...]
-    curves: Mapping[str, Curve] = field(repr=False)  # by model
+    curves: Mapping[str, Curve] = field(repr=False, compare=False)  # by model
 
 
 def steps_of(folds: int, models: int, restarts: int) -> int:

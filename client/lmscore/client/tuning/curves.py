@@ -18,7 +18,7 @@ NEAR, FAR = 0.01, 30.0
 """Where a curve begins and ends, in natural sizes of the weight."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """The metric at some weights of a model."""
 

@@ -101,13 +101,13 @@ class Profile:
         """Steps from low to high of which one has the least smoothed error.
 
         That is linear in between; without a window, where the error itself is constant, the
-        middles of all its pieces.
+        middles of all pieces of it.
         """
         if window > 0:
             found = np.concatenate((self.steps - window, self.steps + window, [low, high]))
             return np.clip(found, low, high)
         inside = self.steps[(self.steps > low) & (self.steps < high)]
-        ends = np.concatenate(([low], inside, [high]))
+        ends = np.unique(np.concatenate(([low], inside, [high])))
         middles: Floats = (ends[:-1] + ends[1:]) / 2
         return middles
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,8 +40,9 @@ def _draw(axes: Axes, model: str, curve: Curve, tuning: Tuning) -> None:
     for label, (value, color) in lines.items():
         axes.axhline(value, label=label, color=color, linestyle="--", linewidth=1)
     axes.plot([curve.chosen], [tuning.tuned.value], "o", color="C1", label="chosen")
-    # Linear up to the smallest weight shown, so that a chosen 0 has a place.
-    axes.set_xscale("symlog", linthresh=float(curve.weights[0]), linscale=0.3)
+    # Linear up to about the smallest weight shown, so that a chosen 0 has a place.
+    linear = 10 ** math.floor(math.log10(curve.weights[0]))
+    axes.set_xscale("symlog", linthresh=linear, linscale=0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel(f"weight of {model}")
     axes.grid(visible=True, alpha=0.3)

@@ -107,8 +107,13 @@ def _line_search(
     line = profile(candidates, weights, _axis(weights, feature), error)
     low, high, window = space.low[feature] - at, space.high[feature] - at, space.windows[feature]
     # Its own place, last, is left only for a better one; the penalty has a corner at the start.
-    steps = np.concatenate((line.corners(low, high, window), [start - at, 0.0]))
+    corners = [start - at] if window > 0 else []
+    steps = np.concatenate((line.corners(low, high, window), corners, [0.0]))
     costs = line.smoothed(steps, window)
+    if (
+        window == 0
+    ):  # winners may meet just here, and then the first of a list wins, as nowhere else
+        costs[-1] = total_error(candidates, weights, error)
     costs += space.penalties[feature] * np.abs(at + steps - start)
     best = int(np.argmin(costs))
     gain = float(costs[-1] - costs[best])
