@@ -114,6 +114,8 @@ def _given_best(nbest: NBestList) -> int:
 
 @dataclass(frozen=True)
 class _Problem:
+    """The same in numbers."""
+
     metric: ErrorMetric
     parameters: Sequence[Parameter]
     candidates: Candidates
@@ -137,28 +139,21 @@ class _Problem:
         given, tuned, validated, best = map(_score, scores)
         gain = _score(scores[2] - scores[0])
         space = space_of(self.parameters, lists, error)
+        interval = (gain.low, gain.high)
+        warnings = advice(self.parameters, space, weights, lists.lists, errors, interval)
         return Tuning(
-            self.metric.name,
-            lists.lists,
-            left_out,
-            folds,
-            combination(self.parameters, weights),
-            given,
-            tuned,
-            validated,
-            gain,
-            best,
-            tuple(
-                advice(
-                    self.parameters,
-                    space,
-                    weights,
-                    lists.lists,
-                    errors,
-                    (gain.low, gain.high),
-                )
-            ),
-            curves(self.parameters, lists, self.metric, space, weights),
+            metric=self.metric.name,
+            lists=lists.lists,
+            lists_without_reference=left_out,
+            folds=folds,
+            weights=combination(self.parameters, weights),
+            best_given=given,
+            tuned=tuned,
+            cross_validated=validated,
+            gain=gain,
+            oracle=best,
+            warnings=tuple(warnings),
+            curves=curves(self.parameters, lists, self.metric, space, weights),
         )
 
     def weights(self, lists: Candidates) -> Floats:
