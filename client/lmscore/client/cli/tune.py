@@ -210,9 +210,9 @@ def _check(models: Sequence[str], plot: str | None, paths: Sequence[str | None])
         raise click.UsageError("NBEST, --output and --plot have to be different files")
     if plot is not None and find_spec("matplotlib") is None:
         raise click.ClickException("--plot needs matplotlib: pip install 'lmscore[plot]'")
-    for path in places[1:]:
-        if not path.parent.is_dir():
-            raise click.UsageError(f"there is no folder {path.parent}")
+    for path in paths[1:]:
+        if path is not None and not Path(path).parent.is_dir():
+            raise click.UsageError(f"there is no folder {Path(path).parent}")
 
 
 def _answers(
