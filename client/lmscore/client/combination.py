@@ -88,3 +88,9 @@ def log_probs(answers: Mapping[str, RescoredList], index: int) -> dict[str, floa
 def unknown_features(nbest: NBestList, names: Sequence[str]) -> list[str]:
     """Those of the names that are no feature of any of the list's hypotheses."""
     return [name for name in names if not any(name in h.features for h in nbest.hypotheses)]
+
+
+def given_best(nbest: NBestList) -> int:
+    """The choice of whoever made the list: the best score, or what stands first without one."""
+    scores = [each.features.get(SCORE, 0.0) for each in nbest.hypotheses]
+    return max(range(len(scores)), key=scores.__getitem__)  # the first of equals

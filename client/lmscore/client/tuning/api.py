@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.client.combination import CombinationWeights
-from lmscore.client.nbest_formats.values import SCORE
+from lmscore.client.combination import CombinationWeights, given_best
 from lmscore.client.requests import NBestList
 from lmscore.client.results import RescoredList
 from lmscore.client.tuning.advice import advice
@@ -97,19 +96,13 @@ def tune(
         seed,
         report,
     )
-    best_given = np.array([_given_best(each) for each in given])
+    best_given = np.array([given_best(each) for each in given])
     left_out = len(lists) - len(judged)
     return problem.solved(folds, best_given, left_out)
 
 
 def _statistics(metric: ErrorMetric, nbest: NBestList) -> Floats:
     return metric.statistics(nbest.reference or "", [each.text for each in nbest.hypotheses])
-
-
-def _given_best(nbest: NBestList) -> int:
-    """The choice of whoever made the list: the best score, or what stands first without one."""
-    scores = [each.features.get(SCORE, 0.0) for each in nbest.hypotheses]
-    return max(range(len(scores)), key=scores.__getitem__)  # the first of equals
 
 
 @dataclass(frozen=True)
