@@ -11,7 +11,7 @@ from grpc import StatusCode
 
 from lmscore.client import AsyncClient, ChannelSettings, LmscoreError
 from lmscore.models.language_model import ScoreBatch, Texts
-from lmscore.server.merging import size_of
+from lmscore.server.scheduling.merging import size_of
 from tests.soak.expected import NETWORK_NATS
 from tests.soak.report import Tally
 

@@ -13,6 +13,14 @@ LONGEST_SECONDS = 1e9
 """A longer timeout would overflow gRPC's nanoseconds, and be over at once."""
 
 
+def may_be_several(address: str) -> bool:
+    """Whether an address can stand for more than one server: a list, or a name for DNS to resolve.
+
+    Only a name that is given as ``dns:`` counts: most others are one machine's.
+    """
+    return "," in address or address.startswith("dns:")
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
     """Settings of a channel that seldom need a change."""
@@ -24,18 +32,22 @@ class ChannelSettings:
     keepalive_seconds: float = 60.0
     """How often to ask a silent connection with calls on it whether it is alive."""
 
-    def options(self) -> list[tuple[str, Any]]:
-        """The settings as gRPC's channel arguments."""
+    def options(self, address: str) -> list[tuple[str, Any]]:
+        """The settings as gRPC's channel arguments, for an address."""
         return [
-            ("grpc.service_config", json.dumps(self._service_config())),
+            ("grpc.service_config", json.dumps(self._service_config(address))),
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1000)),
             ("grpc.keepalive_timeout_ms", 20_000),
         ]
 
-    def _service_config(self) -> dict[str, Any]:
+    def _service_config(self, address: str) -> dict[str, Any]:
         config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+        if may_be_several(address):
+            # Those that are loading or draining get no calls while others can answer. A server of
+            # its own gets them all the same: what it says is better than that nobody is there.
+            config["healthCheckConfig"] = {"serviceName": ""}
         if self.max_attempts > 1:
             config["methodConfig"] = [
                 {

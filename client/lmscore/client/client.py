@@ -74,7 +74,7 @@ class Client:
         self.timeout = timeout
         self._closed = False
         credentials, tls_options = credentials_and_options(credentials, tls)
-        options = [*channel.options(), *tls_options]
+        options = [*channel.options(address), *tls_options]
         encrypted = credentials is not None
         self._metadata = call_metadata(address, api_key, priority, encrypted=encrypted)
         self._retries = Retries(channel.max_attempts)

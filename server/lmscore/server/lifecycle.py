@@ -52,6 +52,9 @@ SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 
+LIVENESS = "liveness"
+"""Name under which health is SERVING as long as the process can answer, whatever its models do."""
+
 ENDING_SECONDS = 5.0
 """How long calls that the drain timeout ends may take to end."""
 
@@ -216,6 +219,7 @@ async def build(
         )
     for source in settings.model:
         repository.announce(source.name)
+    await health_servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     for service in ("", *SERVICES, *(source.name for source in settings.model)):
         await health_servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     follower = build_follower(
