@@ -27,7 +27,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 
 types: .venv/installed
-	$(BIN)/mypy proto models server client tests benchmarks checkpoints
+	$(BIN)/mypy proto models server client tests benchmarks checkpoints deploy
 
 # proto/released.binpb is the contract that clients were promised: `buf breaking` fails if it is
 # broken. `make release-contract` renews it, once a version has gone out.
@@ -67,9 +67,24 @@ bench-generate: .venv/installed  ## Measure generation beside plain PyTorch
 	$(BIN)/python benchmarks/selection.py --rows 1 16 64
 	$(BIN)/python benchmarks/generation.py
 
+.PHONY: soak dashboard dashboard-check
+# SOAK_SECONDS is of the load; everything else that is tried comes on top of it.
+SOAK_SECONDS ?= 120
+soak: .venv/installed  ## Load a server, break what can break, and see that nobody else notices
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS)
+
+dashboard: .venv/installed  ## Make Grafana's dashboard from deploy/grafana/panels.py
+	$(BIN)/python -m deploy.grafana.dashboard
+
+dashboard-check: .venv/installed  ## Ask a real Prometheus every panel and rule, under load; draw them
+	$(BIN)/python -m deploy.grafana.check --processes 2 --seconds 30 --picture docs/dashboard.png
+
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
 	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
+	@# It asks for an old NumPy that it can do without.
+	$(BIN)/pip install --quiet --no-deps pyctcdecode==0.5.0 pygtrie==2.6.2 \
+	  || echo "peers: pyctcdecode could not be installed; the tests that use it will skip"
 
 .PHONY: node-client
 node-client:  ## Install what the tests with a client for Node.js need

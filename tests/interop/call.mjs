@@ -1,17 +1,19 @@
-// Makes one call with gRPC for Node.js; the contract is loaded at run time, nothing is generated.
+// Makes calls with gRPC for Node.js; the contract is loaded at run time, nothing is generated.
 //
 //   node call.mjs '{"include": [folders of .proto files], "address": "host:port",
-//                   "method": "Generate", "request": {...}, "cancelAfter": 2}'
+//                   "serviceConfig": "...", "calls": [
+//                     {"method": "Generate", "request": {...}, "cancelAfter": 2, "times": 3}]}'
 //
-// Prints the messages of the answer as one line of JSON each, then how the call ended. With
-// cancelAfter, the call is cancelled after that many messages.
+// Makes them one after the other, and prints a line of JSON for each: the messages of the answer,
+// and how the call ended. With cancelAfter, it is cancelled after that many messages; with times,
+// a call with one answer is made so often, and what comes last is printed.
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 import protobuf from "protobufjs";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-const { include, address, method, request, cancelAfter } = JSON.parse(process.argv[2]);
+const { include, address, serviceConfig, calls } = JSON.parse(process.argv[2]);
 const SERVICE = "lmscore/v1/language_model_service.proto";
 const DETAILS = ["google/rpc/status.proto", "google/rpc/error_details.proto"];
 
@@ -22,11 +24,11 @@ const definition = protoLoader.loadSync(SERVICE, {
   enums: String,
 });
 const { LanguageModelService } = grpc.loadPackageDefinition(definition).lmscore.v1;
-const client = new LanguageModelService(address, grpc.credentials.createInsecure());
-
-function print(record) {
-  process.stdout.write(`${JSON.stringify(record)}\n`);
-}
+const client = new LanguageModelService(
+  address,
+  grpc.credentials.createInsecure(),
+  serviceConfig ? { "grpc.service_config": serviceConfig } : {},
+);
 
 function errorDetails(metadata) {
   const [packed] = metadata?.get("grpc-status-details-bin") ?? [];
@@ -42,26 +44,40 @@ function errorDetails(metadata) {
   });
 }
 
-function ended({ code, details, metadata }) {
-  print({ status: grpc.status[code], message: details, details: errorDetails(metadata) });
-  client.close();
+function end({ code, details, metadata }) {
+  return { status: grpc.status[code], message: details, details: errorDetails(metadata) };
 }
 
-const options = { deadline: Date.now() + 20_000 };
+const options = () => ({ deadline: Date.now() + 20_000 });
 
-if (client[method].responseStream) {
-  const call = client[method](request, options);
-  let count = 0;
-  call.on("data", (message) => {
-    print(message);
-    count += 1;
-    if (count === cancelAfter) call.cancel();
-  });
-  call.on("error", () => {}); // the status tells the same
-  call.on("status", ended);
-} else {
-  client[method](request, options, (error, message) => {
-    if (message) print(message);
-    ended(error ?? { code: grpc.status.OK, details: "" });
+function stream({ method, request, cancelAfter }) {
+  return new Promise((resolve) => {
+    const messages = [];
+    const call = client[method](request, options());
+    call.on("data", (message) => {
+      messages.push(message);
+      if (messages.length === cancelAfter) call.cancel();
+    });
+    call.on("error", () => {}); // the status tells the same
+    call.on("status", (status) => resolve({ messages, end: end(status) }));
   });
 }
+
+function single({ method, request }) {
+  return new Promise((resolve) => {
+    client[method](request, options(), (error, message) =>
+      resolve({
+        messages: message ? [message] : [],
+        end: end(error ?? { code: grpc.status.OK, details: "" }),
+      }),
+    );
+  });
+}
+
+for (const { times = 1, ...call } of calls) {
+  const make = client[call.method].responseStream ? stream : single;
+  let outcome;
+  for (let i = 0; i < times; i += 1) outcome = await make(call);
+  process.stdout.write(`${JSON.stringify(outcome)}\n`);
+}
+client.close();

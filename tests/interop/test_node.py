@@ -12,13 +12,15 @@ from typing import Any
 
 import google.rpc
 import pytest
+from grpc import StatusCode
 
-from tests.client.fake_server import Behaviour, FakeServer, start
-from tests.server.harness import ServerProcess, server_command
+from tests.client.doc_code import ROOT, blocks, program
+from tests.client.fake_server import Behaviour, Failure, FakeServer, start
+from tests.client.served import served
 
 HERE = Path(__file__).parent
 NODE = shutil.which("node")
-INCLUDE = [HERE.parents[1] / "proto", *(Path(each).parents[1] for each in google.rpc.__path__)]
+INCLUDE = [ROOT / "proto", *(Path(each).parents[1] for each in google.rpc.__path__)]
 
 pytestmark = [
     pytest.mark.skipif(NODE is None, reason="node is not installed"),
@@ -29,26 +31,29 @@ pytestmark = [
 ]
 
 
-def call(
-    address: str, method: str, request: dict[str, Any], cancel_after: int | None = None
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The messages of the answer, and how the call ended."""
-    wanted = {
-        "include": [str(folder) for folder in INCLUDE],
-        "address": address,
-        "method": method,
-        "request": request,
-        "cancelAfter": cancel_after,
-    }
+def node(script: Path, *arguments: str, cwd: Path | None = None) -> list[str]:
+    """The lines that a program prints."""
     done = subprocess.run(
-        [str(NODE), HERE / "call.mjs", json.dumps(wanted)],
+        [str(NODE), script, *arguments],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
+        cwd=cwd,
     )
-    *messages, end = map(json.loads, done.stdout.splitlines())
-    return messages, end
+    return done.stdout.splitlines()
+
+
+Outcome = tuple[list[dict[str, Any]], dict[str, Any]]
+"""The messages of an answer, and how the call ended."""
+
+
+def call(address: str, *calls: dict[str, Any], **settings: Any) -> list[Outcome]:
+    """What becomes of calls that one program makes."""
+    include = [str(folder) for folder in INCLUDE]
+    wanted = {"include": include, "address": address, "calls": calls, **settings}
+    lines = map(json.loads, node(HERE / "call.mjs", json.dumps(wanted)))
+    return [(line["messages"], line["end"]) for line in lines]
 
 
 @pytest.fixture
@@ -60,17 +65,45 @@ def fake() -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="module")
 def address(tiny_arpa: Path) -> Iterator[str]:
-    command = server_command("--listen", "127.0.0.1:0", "--model", f"tiny={tiny_arpa}")
-    with subprocess.Popen(
-        [*command, "--log-format", "json"], stderr=subprocess.PIPE, text=True
-    ) as process:
-        yield str(ServerProcess(process, "", []).wait_for("ready")["address"])
-        process.kill()
+    with served({"tiny": tiny_arpa, "news": tiny_arpa}) as listening:
+        yield listening
 
 
-def test_scores_are_those_worked_out_by_hand(address: str) -> None:
-    request = {"model": {"name": "tiny"}, "texts": ["a b"], "detail": "SCORE_DETAIL_TOKENS"}
-    (answer,), end = call(address, "Score", request)
+TINY = {"name": "tiny"}
+HYPOTHESES = [{"text": "b a", "features": [0.0]}, {"text": "a b", "features": [-0.1]}]
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "scores": ("Score", {"model": TINY, "texts": ["a b"], "detail": "SCORE_DETAIL_TOKENS"}),
+    "ranking": (
+        "Rescore",
+        {
+            "model": TINY,
+            "lists": [{"id": "x", "hypotheses": HYPOTHESES}],
+            "feature_names": ["score"],
+            "weights": [{}, {"lm_weight": 0}],
+        },
+    ),
+    "no model": ("Score", {"model": {"name": ""}, "texts": ["a"]}),
+    "text": ("Generate", {"model": TINY, "alternatives": 2, "seed": "7"}),
+    "long text": (
+        "Generate",
+        {"model": TINY, "num_sequences": 16, "min_tokens": 4096, "max_tokens": 4096},
+    ),
+    "no strategy": ("Generate", {"model": TINY, "sampling": {"top_p": 2}}),
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(address: str) -> dict[str, Outcome]:
+    """What becomes of all of these calls, made by one program."""
+    calls: list[dict[str, Any]] = [
+        {"method": method, "request": request} for method, request in CALLS.values()
+    ]
+    calls[list(CALLS).index("long text")]["cancelAfter"] = 1
+    return dict(zip(CALLS, call(address, *calls), strict=True))
+
+
+def test_scores_are_those_worked_out_by_hand(outcomes: dict[str, Outcome]) -> None:
+    (answer,), end = outcomes["scores"]
 
     assert end["status"] == "OK"
     (score,) = answer["scores"]
@@ -80,21 +113,14 @@ def test_scores_are_those_worked_out_by_hand(address: str) -> None:
     assert answer["model"]["version"] == "1"
 
 
-def test_ranking_follows_the_model(address: str) -> None:
-    hypotheses = [{"text": "b a", "features": [0.0]}, {"text": "a b", "features": [-0.1]}]
-    request = {
-        "model": {"name": "tiny"},
-        "lists": [{"id": "x", "hypotheses": hypotheses}],
-        "feature_names": ["score"],
-        "weights": [{}, {"lm_weight": 0}],
-    }
-    (answer,), _ = call(address, "Rescore", request)
+def test_ranking_follows_the_model(outcomes: dict[str, Outcome]) -> None:
+    (answer,), _ = outcomes["ranking"]
 
     assert [ranking["order"][0] for ranking in answer["lists"][0]["rankings"]] == [1, 0]
 
 
-def test_errors_have_their_details(address: str) -> None:
-    messages, end = call(address, "Score", {"model": {"name": ""}, "texts": ["a"]})
+def test_errors_have_their_details(outcomes: dict[str, Outcome]) -> None:
+    messages, end = outcomes["no model"]
     details = {each["type"]: each for each in end["details"]}
 
     assert (messages, end["status"]) == ([], "INVALID_ARGUMENT")
@@ -102,9 +128,8 @@ def test_errors_have_their_details(address: str) -> None:
     assert details["BadRequest"]["field_violations"][0]["field"] == "model.name"
 
 
-def test_generated_tokens_are_streamed(address: str) -> None:
-    request = {"model": {"name": "tiny"}, "alternatives": 2, "seed": "7"}
-    messages, end = call(address, "Generate", request)
+def test_generated_tokens_are_streamed(outcomes: dict[str, Outcome]) -> None:
+    messages, end = outcomes["text"]
     tokens = [token for message in messages for token in message.get("tokens", ())]
     (finished,) = messages[-1]["finished"]
 
@@ -118,17 +143,15 @@ def test_generated_tokens_are_streamed(address: str) -> None:
     assert finished["log_prob"] == pytest.approx(math.log(0.15), abs=1e-5)
 
 
-def test_a_generation_of_the_server_can_be_cancelled(address: str) -> None:
-    long = {"num_sequences": 16, "min_tokens": 4096, "max_tokens": 4096}
-    messages, end = call(address, "Generate", {"model": {"name": "tiny"}, **long}, cancel_after=1)
+def test_a_generation_of_the_server_can_be_cancelled(outcomes: dict[str, Outcome]) -> None:
+    messages, end = outcomes["long text"]
 
     assert (len(messages), end["status"]) == (1, "CANCELLED")
     assert "finished" not in messages[0]
 
 
-def test_errors_of_a_stream_have_their_details(address: str) -> None:
-    request = {"model": {"name": "tiny"}, "sampling": {"top_p": 2}}
-    messages, end = call(address, "Generate", request)
+def test_errors_of_a_stream_have_their_details(outcomes: dict[str, Outcome]) -> None:
+    messages, end = outcomes["no strategy"]
 
     assert (messages, end["status"]) == ([], "INVALID_ARGUMENT")
     violations = [each for each in end["details"] if each["type"] == "BadRequest"]
@@ -138,16 +161,17 @@ def test_errors_of_a_stream_have_their_details(address: str) -> None:
 def test_cancelling_reaches_the_server(fake: FakeServer) -> None:
     fake.behaviour.generate_messages = 3
     request = {"model": {"name": "fake"}, "prompt": "the"}
-    messages, end = call(fake.address, "Generate", request, cancel_after=2)
+    cancelled = {"method": "Generate", "request": request, "cancelAfter": 2}
+    ((messages, end),) = call(fake.address, cancelled)
 
-    assert end["status"] == "CANCELLED"
-    assert len(messages) == 2
+    assert (len(messages), end["status"]) == (2, "CANCELLED")
     assert fake.behaviour.stream_ends.get(timeout=5) == "cancelled"
 
 
 def test_every_kind_of_event_is_read(fake: FakeServer) -> None:
-    request = {"model": {"name": "fake"}, "prompt": "the", "beam": {"width": 1, "num_results": 1}}
-    messages, end = call(fake.address, "Generate", {**request, "seed": str(2**64 - 1)})
+    beam = {"beam": {"width": 1, "num_results": 1}}
+    request = {"model": {"name": "fake"}, "prompt": "the", "seed": str(2**64 - 1), **beam}
+    ((messages, end),) = call(fake.address, {"method": "Generate", "request": request})
 
     assert end["status"] == "OK"
     assert messages[0]["started"]["seed"] == str(2**64 - 1)
@@ -158,3 +182,55 @@ def test_every_kind_of_event_is_read(fake: FakeServer) -> None:
     ]
     (finished,) = messages[-1]["finished"]
     assert (finished["reason"], finished["score"]) == ("FINISH_REASON_LENGTH", -3.0)
+
+
+def service_config() -> str:
+    (documented,) = blocks("service-config.md", "json")
+    return documented
+
+
+FAKE_SCORE = {"method": "Score", "request": {"model": {"name": "fake"}, "texts": ["a"]}}
+
+
+def test_calls_are_made_again_by_the_service_config(fake: FakeServer) -> None:
+    unavailable, internal = Failure(StatusCode.UNAVAILABLE), Failure(StatusCode.INTERNAL)
+    fake.behaviour.failures.extend([unavailable, unavailable, internal])
+    first, last = call(fake.address, FAKE_SCORE, FAKE_SCORE, serviceConfig=service_config())
+
+    assert first[1]["status"] == "INTERNAL"  # after two that were made again, one that was not
+    assert (len(last[0][0]["scores"]), last[1]["status"]) == (1, "OK")
+    assert fake.behaviour.calls["Score"] == 4
+
+
+def test_servers_take_turns_by_the_service_config(fake: FakeServer) -> None:
+    other = start(Behaviour())
+    try:
+        address = f"ipv4:{fake.address},{other.address}"
+        many = {**FAKE_SCORE, "times": 200}
+        ((_, end),) = call(address, many, serviceConfig=service_config())
+    finally:
+        other.grpc_server.stop(grace=None).wait()
+
+    assert end["status"] == "OK"
+    counts = [server.behaviour.calls["Score"] for server in (fake, other)]
+    assert sum(counts) == 200
+    assert min(counts) >= 1  # the first calls go to the one that was connected first
+
+
+def test_the_documented_program_does_what_it_says(address: str, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    script = tmp_path / "documented.mjs"
+    script.write_text(program("node.md", "js", address))
+    first, second, *rest = node(script, cwd=ROOT)
+
+    log_prob, perplexity = json.loads(first.removeprefix("score "))
+    assert log_prob == pytest.approx(math.log(0.15), abs=1e-5)
+    assert perplexity == pytest.approx(0.15 ** (-1 / 3), rel=1e-5)
+    assert second.startswith("score [")
+    assert rest == [
+        "best a b",
+        "text a b",
+        "cancelled",
+        "error INVALID_ARGUMENT INVALID_FIELD",
+        "field model.name",
+    ]

@@ -56,8 +56,9 @@ async def running(
 
 
 def settings_for(path: Path, **overrides: Any) -> Settings:
-    sources = (ModelSource(name="tiny", path=path),)
-    return Settings(**{"model": sources, "listen": "127.0.0.1:0", **overrides})
+    """A server of one model on a free port; its log has no lines for calls unless asked for."""
+    given: dict[str, Any] = {"model": (ModelSource(name="tiny", path=path),), "request_log_rate": 0}
+    return Settings(**{"listen": "127.0.0.1:0", **given, **overrides})
 
 
 @dataclass(frozen=True)

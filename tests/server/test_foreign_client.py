@@ -34,7 +34,7 @@ def buf_curl(server: ServerProcess, method: str, message: object) -> dict[str, A
     return answer
 
 
-def test_buf_curl_scores_lists_models_and_reads_errors(
+def test_buf_curl_scores_ranks_describes_models_and_reads_errors(
     start_server: Callable[..., ServerProcess], tiny_arpa: Path
 ) -> None:
     server = start_server("--model", f"tiny={tiny_arpa}")
@@ -42,13 +42,23 @@ def test_buf_curl_scores_lists_models_and_reads_errors(
     scored = buf_curl(
         server, "LanguageModelService/Score", {"model": {"name": "tiny"}, "texts": ["a b", "c"]}
     )
+    hypotheses = [{"text": "b a"}, {"text": "a b"}]
+    ranked = buf_curl(
+        server,
+        "LanguageModelService/Rescore",
+        {"model": {"name": "tiny"}, "lists": [{"hypotheses": hypotheses}], "weights": [{}]},
+    )
     listed = buf_curl(server, "ModelService/ListModels", {})
+    described = buf_curl(server, "ModelService/GetModel", {"model": {"name": "tiny"}})
     failed = buf_curl(
         server, "LanguageModelService/Score", {"model": {"name": "x"}, "texts": ["a"]}
     )
 
     assert scored["scores"][0]["logProb"] == pytest.approx(-1.897, abs=1e-3)
     assert scored["scores"][1]["oovCount"] == 1
+    assert ranked["lists"][0]["rankings"][0]["order"] == [1, 0]
     assert listed["models"][0]["identity"]["name"] == "tiny"
+    assert described["model"] == listed["models"][0]
+    assert described["model"]["ngram"]["order"] == 2
     assert failed["code"] == "not_found"
     assert "google.rpc.ErrorInfo" in {detail["type"] for detail in failed["details"]}

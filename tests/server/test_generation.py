@@ -421,4 +421,5 @@ async def test_drain_ends_what_goes_on_for_too_long() -> None:
 
     for error in ended:
         assert isinstance(error, grpc.aio.AioRpcError)
-        assert failure_of(error).reason == "DRAINING"
+        assert error.code() is grpc.StatusCode.CANCELLED
+        assert failure_of(error).reason == "DRAIN_TIMEOUT"

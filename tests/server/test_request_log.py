@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ REQUEST = wire.ScoreRequest(model=ModelSelector(name="tiny"), texts=["a secret",
 def lines() -> Iterator[list[Any]]:
     with capture_logs() as captured:
         yield captured
+
+
+@pytest.fixture
+async def connection(tiny_arpa: Path) -> AsyncIterator[Connection]:
+    async with running(settings_for(tiny_arpa, request_log_rate=20)) as connected:
+        yield connected
 
 
 def requests(lines: list[Any]) -> list[Any]:

@@ -17,14 +17,16 @@ class CombinationWeights:
 
     The sum over models of ``models[name] * log_prob``, plus ``length_bonus * words - oov_penalty *
     oov_count``, plus the sum of ``features[name] * value``. OOV tokens are those of the first
-    model. A weight that is not given is 1; but where lists have a "score", which already sums up
-    their other features, those without a weight do not count.
+    model; ``oov_penalties`` are for those of each model, by name. A weight that is not given is 1,
+    a penalty 0; but where lists have a "score", which already sums up their other features, those
+    without a weight do not count.
     """
 
     models: Mapping[str, float] = field(default_factory=dict)
     features: Mapping[str, float] = field(default_factory=dict)
     length_bonus: float = 0.0
     oov_penalty: float = 0.0
+    oov_penalties: Mapping[str, float] = field(default_factory=dict)
 
     def of_model(self, name: str) -> float:
         """The factor of a model's log-probability."""
@@ -38,7 +40,10 @@ class CombinationWeights:
         """The same for one model and lists with these features."""
         factors = {name: self.of_feature(name, features) for name in features}
         return RescoreWeights(
-            self.of_model(model), self.length_bonus, self.oov_penalty, {**self.features, **factors}
+            self.of_model(model),
+            self.length_bonus,
+            self.oov_penalty + self.oov_penalties.get(model, 0.0),
+            {**self.features, **factors},
         )
 
 
@@ -68,6 +73,7 @@ def _total(
         )
     )
     for name, answer in answers.items():
+        total -= weights.oov_penalties.get(name, 0.0) * answer.oov_counts[index]
         factor = weights.of_model(name)
         if factor:  # a weight of 0 leaves the model out, also where it says -inf
             total += factor * answer.log_probs[index]
@@ -82,3 +88,9 @@ def log_probs(answers: Mapping[str, RescoredList], index: int) -> dict[str, floa
 def unknown_features(nbest: NBestList, names: Sequence[str]) -> list[str]:
     """Those of the names that are no feature of any of the list's hypotheses."""
     return [name for name in names if not any(name in h.features for h in nbest.hypotheses)]
+
+
+def given_best(nbest: NBestList) -> int:
+    """The choice of whoever made the list: the best score, or what stands first without one."""
+    scores = [each.features.get(SCORE, 0.0) for each in nbest.hypotheses]
+    return max(range(len(scores)), key=scores.__getitem__)  # the first of equals

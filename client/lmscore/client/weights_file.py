@@ -12,7 +12,7 @@ from typing import Any
 from lmscore.client.combination import CombinationWeights
 from lmscore.client.textfile import FileError
 
-_SECTIONS = ("models", "features", "other")
+_SECTIONS = ("models", "features", "other", "oov_penalties")
 _OTHER = ("length_bonus", "oov_penalty")
 
 
@@ -32,9 +32,11 @@ def read_weights(path: str | Path) -> CombinationWeights:
 def write_weights(path: str | Path, weights: CombinationWeights) -> None:
     """Write a file that reads as the same weights."""
     other = {"length_bonus": weights.length_bonus, "oov_penalty": weights.oov_penalty}
-    sections = (weights.models, weights.features, other)
+    sections = (weights.models, weights.features, other, weights.oov_penalties)
     text = "\n".join(
-        _section(name, values) for name, values in zip(_SECTIONS, sections, strict=True)
+        _section(name, values)
+        for name, values in zip(_SECTIONS, sections, strict=True)
+        if values or name != _SECTIONS[-1]
     )
     Path(path).write_text(text, encoding="utf-8")
 
@@ -43,11 +45,13 @@ def _weights(content: Mapping[str, Any]) -> CombinationWeights:
     for name in content:
         if name not in _SECTIONS:
             raise ValueError(f"there is no section [{name}]; there are {', '.join(_SECTIONS)}")
-    models, features, other = (_numbers(name, content.get(name, {})) for name in _SECTIONS)
+    models, features, other, penalties = (
+        _numbers(name, content.get(name, {})) for name in _SECTIONS
+    )
     for name in other:
         if name not in _OTHER:
             raise ValueError(f"[other] has no {name}; it has {' and '.join(_OTHER)}")
-    return CombinationWeights(models, features, **other)
+    return CombinationWeights(models, features, **other, oov_penalties=penalties)
 
 
 def _numbers(section: str, entries: Any) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Self
 
 import jiwer
 
-from lmscore.client.nbest import SCORE
+from lmscore.client.combination import given_best
 from lmscore.client.requests import NBestList
 
 
@@ -62,13 +62,7 @@ class WerComparison:
         if nbest.reference is None:
             return
         errors = word_errors(nbest.reference, [each.text for each in nbest.hypotheses])
-        self.before += errors[_given_best(nbest)]
+        self.before += errors[given_best(nbest)]
         self.after += errors[winner]
         self.oracle += min(errors, key=lambda each: each.errors)
         self.lists += 1
-
-
-def _given_best(nbest: NBestList) -> int:
-    """The choice of whoever made the list: the best score, or what stands first without one."""
-    scores = [each.features.get(SCORE, 0.0) for each in nbest.hypotheses]
-    return max(range(len(scores)), key=scores.__getitem__)  # the first of equals

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 
+from lmscore.server.log_output import ImpatientStream
 from lmscore.server.tracebacks import format_traceback
 
 
@@ -30,6 +32,12 @@ def configure_logs(
     ) -> structlog.typing.EventDict:
         return {**event, **fields}
 
+    def note(count: int) -> str:
+        event = {**fields, "event": "log lines left out: nobody read them", "lines": count}
+        return json.dumps(event) if log_format == "json" else f"{event['event']} ({count})"
+
+    # A line is one write: several processes may write at once.
+    stream: Any = ImpatientStream(sys.stderr, note)
     structlog.configure(
         [
             add_fields,
@@ -40,8 +48,7 @@ def configure_logs(
             ),
             *renderers[log_format],
         ],
-        # A line is one write: several processes may write at once.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
     )
     warnings.showwarning = _log_warning
     root = logging.getLogger()

@@ -49,6 +49,7 @@ def repository_settings(root: Path, **overrides: Any) -> Settings:
             "repository_poll_seconds": POLL_SECONDS,
             "listen": "127.0.0.1:0",
             "threads": 2,
+            "request_log_rate": 0,
             "admin": "127.0.0.1:0",
             **overrides,
         }

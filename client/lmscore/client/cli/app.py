@@ -19,6 +19,7 @@ from lmscore.client.cli.rescore import rescore
 from lmscore.client.cli.score import score
 from lmscore.client.cli.tokenize import tokenize
 from lmscore.client.cli.top import top
+from lmscore.client.cli.tune import tune
 from lmscore.client.errors import LmscoreError
 from lmscore.client.nbest import UnknownFormatError
 from lmscore.client.textfile import FileError
@@ -42,6 +43,7 @@ def command() -> None:
 
 command.add_command(score)
 command.add_command(rescore)
+command.add_command(tune)
 command.add_command(evaluate)
 command.add_command(predict)
 command.add_command(check)

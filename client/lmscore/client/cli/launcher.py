@@ -3,7 +3,7 @@
 import os
 import sys
 
-_EXTRA = {"click", "jiwer", "rich"}
+_EXTRA = {"click", "jiwer", "numpy", "rapidfuzz", "rich", "sacrebleu"}
 
 
 def main() -> None:

@@ -155,6 +155,7 @@ class Run:
             "the weights of features": weights.features,
             "--length-bonus": weights.length_bonus,
             "--oov-penalty": weights.oov_penalty,
+            "the OOV penalties of models": weights.oov_penalties,
         }
 
     def _begun(self, settings: Mapping[str, Any], *, resume: bool) -> Progress:

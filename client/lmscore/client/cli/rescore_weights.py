@@ -42,6 +42,7 @@ def combination(
         {**filed.features, **dict(feature_weights)},
         filed.length_bonus if length_bonus is None else length_bonus,
         filed.oov_penalty if oov_penalty is None else oov_penalty,
+        filed.oov_penalties if oov_penalty is None else {},
     )
 
 
