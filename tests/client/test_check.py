@@ -70,7 +70,7 @@ async def test_the_client_on_asyncio_gives_the_same(address: str) -> None:
     async with AsyncClient(address, model="tiny") as client:
         answer = await client.detect_errors(["a c"], threshold=1.0)
         with pytest.raises(InvalidArgumentError):
-            await client.detect_errors(["a"], criterion="taste")  # type: ignore[typeddict-item]
+            await client.detect_errors(["a"], criterion="taste")  # type: ignore[arg-type]
     with Client(address, model="tiny") as client:
         assert client.detect_errors(["a c"], threshold=1.0).outcomes == answer.outcomes
 

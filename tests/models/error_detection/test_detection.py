@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +26,12 @@ TEXTS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=6).map("
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_arpa: Path) -> LanguageModel[object]:
+def tiny(tiny_arpa: Path) -> LanguageModel[Any]:
     return load_model(tiny_arpa)
 
 
 def check(
-    model: LanguageModel[object],
+    model: LanguageModel[Any],
     *texts: str,
     criterion: Criterion = "surprisal",
     threshold: float = math.inf,
@@ -41,12 +42,12 @@ def check(
     return check_texts(model, batch, CheckSettings(criterion, threshold, alternatives, spelling))
 
 
-def log_prob(model: LanguageModel[object], text: str) -> float:
+def log_prob(model: LanguageModel[Any], text: str) -> float:
     return float(model.score(ScoreBatch(Texts.from_strings([text]))).log_probs[0])
 
 
 def test_words_beyond_the_threshold_are_found_and_neighbours_are_one_span(
-    tiny: LanguageModel[object],
+    tiny: LanguageModel[Any],
 ) -> None:
     # p(b|<s>) = 2/3 * 0.3, p(b|b) = 5/8 * 0.3, p(a|b) = 5/8 * 0.4, p(b|a) = 0.5
     checked = check(tiny, "b b a b", "a b", threshold=-ln(0.4), alternatives=0)
@@ -58,7 +59,7 @@ def test_words_beyond_the_threshold_are_found_and_neighbours_are_one_span(
 
 
 def test_unknown_words_are_found_whatever_the_threshold_and_ends_never_are(
-    tiny: LanguageModel[object],
+    tiny: LanguageModel[Any],
 ) -> None:
     [span] = check(tiny, "a c").spans
     everything = check(tiny, "a b", threshold=-math.inf, alternatives=0).spans
@@ -68,7 +69,7 @@ def test_unknown_words_are_found_whatever_the_threshold_and_ends_never_are(
 
 
 def test_a_misfit_is_what_both_sides_of_a_word_say_beside_the_word_alone(
-    tiny: LanguageModel[object],
+    tiny: LanguageModel[Any],
 ) -> None:
     figures = check(tiny, "a b", criterion="misfit").unexpectedness
 
@@ -80,7 +81,7 @@ def test_a_misfit_is_what_both_sides_of_a_word_say_beside_the_word_alone(
 
 @given(TEXTS)
 def test_a_misfit_does_not_depend_on_what_else_is_checked(
-    tiny: LanguageModel[object], text: str
+    tiny: LanguageModel[Any], text: str
 ) -> None:
     alone = check(tiny, text, criterion="misfit", alternatives=0).unexpectedness
     among = check(tiny, "b a", text, "", criterion="misfit", alternatives=0)
@@ -91,7 +92,7 @@ def test_a_misfit_does_not_depend_on_what_else_is_checked(
 
 @given(TEXTS)
 def test_an_alternative_gains_what_the_whole_text_gains(
-    tiny: LanguageModel[object], text: str
+    tiny: LanguageModel[Any], text: str
 ) -> None:
     alone = {"a": ln(0.4), "b": ln(0.3), "c": ln(0.1)}
     checked = check(tiny, text, threshold=0.6)
