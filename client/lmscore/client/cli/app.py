@@ -37,7 +37,7 @@ def command() -> None:
     """Put probabilities on text with a language-model server.
 
     Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong, 130 it was
-    interrupted. Errors are one line on standard error.
+    interrupted; check has its own. Errors are one line on standard error.
     """
 
 
