@@ -132,6 +132,13 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             self.behaviour.shuffle(held)
         yield from held
 
+    def DetectErrors(
+        self, request: wire.DetectErrorsRequest, context: Context
+    ) -> wire.DetectErrorsResponse:
+        self.behaviour.enter("DetectErrors", context)
+        self.behaviour.choose(request.model, context)
+        return detect_errors(request)
+
     def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
         self.behaviour.enter("Predict", context)
         self.behaviour.choose(request.model, context)
@@ -326,6 +333,18 @@ def tokenize(index: int, text: str) -> wire.TokenizedText:
         tokenized.end_bytes.append(end)
         tokenized.oov.append(is_oov(word))
     return tokenized
+
+
+def detect_errors(request: wire.DetectErrorsRequest) -> wire.DetectErrorsResponse:
+    """Words with digits in them are unknown, and the only errors."""
+    response = wire.DetectErrorsResponse(model=identity(request.model.name))
+    for i, text in enumerate(request.texts):
+        tokens, checked = tokenize(i, text), response.texts.add()
+        places = zip(tokens.tokens, tokens.begin_bytes, tokens.end_bytes, tokens.oov, strict=True)
+        for word, begin, end, unknown in places:
+            if unknown:
+                checked.spans.add(text=word, begin_byte=begin, end_byte=end, word_count=1, oov=True)
+    return response
 
 
 def predict(request: wire.PredictRequest) -> wire.PredictResponse:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmscore.client.channel import ChannelSettings
     from lmscore.client.client import Client
     from lmscore.client.credentials import TlsSettings
+    from lmscore.client.detection import Alternative, CheckedText, CheckedWord, ErrorSpan
     from lmscore.client.errors import (
         AuthenticationError,
         DeadlineExceededError,
@@ -68,13 +69,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdminClient",
+    "Alternative",
     "Answer",
     "AsyncClient",
     "AuthenticationError",
     "Beam",
     "ChannelSettings",
+    "CheckedText",
+    "CheckedWord",
     "Client",
     "DeadlineExceededError",
+    "ErrorSpan",
     "FieldViolation",
     "GeneratedText",
     "GeneratedToken",
@@ -115,6 +120,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alternative": "lmscore.client.detection",
+    "CheckedText": "lmscore.client.detection",
+    "CheckedWord": "lmscore.client.detection",
+    "ErrorSpan": "lmscore.client.detection",
     "AdminClient": "lmscore.client.admin",
     "AsyncClient": "lmscore.client.aio",
     "ChannelSettings": "lmscore.client.channel",

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from lmscore.client import convert, convert_generation
+from lmscore.client import convert, convert_detection, convert_generation
 from lmscore.client.aio_stream import AsyncScoreStream
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
@@ -30,6 +30,7 @@ from lmscore.client.credentials import (
     call_metadata,
     credentials_and_options,
 )
+from lmscore.client.detection import CheckedText, DetectSettings
 from lmscore.client.errors import DeadlineExceededError, LmscoreError, UnavailableError
 from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
@@ -223,6 +224,18 @@ class AsyncClient:
         finally:
             for *_, call in calls:
                 call.cancel()
+
+    async def detect_errors(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[DetectSettings],
+    ) -> Answer[CheckedText]:
+        """Words that do not fit into their texts, and what would fit better."""
+        request = convert_detection.detect_request(texts, self.model, settings)
+        answer = await self._call(self._language_model.DetectErrors, request, timeout)
+        return convert_detection.checked(answer)
 
     async def predict(
         self,

@@ -12,7 +12,7 @@ from typing import Self, TypeVar, Unpack
 
 import grpc
 
-from lmscore.client import convert, convert_generation
+from lmscore.client import convert, convert_detection, convert_generation
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
 from lmscore.client.credentials import (
@@ -21,6 +21,7 @@ from lmscore.client.credentials import (
     call_metadata,
     credentials_and_options,
 )
+from lmscore.client.detection import CheckedText, DetectSettings
 from lmscore.client.errors import DeadlineExceededError, LmscoreError, UnavailableError
 from lmscore.client.generation import GeneratedText, GenerationEvent, Unfinished, whole_texts
 from lmscore.client.readiness import POLL_SECONDS, awaited, not_ready
@@ -215,6 +216,18 @@ class Client:
         finally:
             while calls:
                 calls.pop()[-1].cancel()
+
+    def detect_errors(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[DetectSettings],
+    ) -> Answer[CheckedText]:
+        """Words that do not fit into their texts, and what would fit better."""
+        request = convert_detection.detect_request(texts, self.model, settings)
+        answer = self._call(self._language_model.DetectErrors, request, timeout)
+        return convert_detection.checked(answer)
 
     def predict(
         self,

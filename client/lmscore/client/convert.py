@@ -263,12 +263,12 @@ def _feature_values(names: Sequence[str], hypothesis: Hypothesis, list_id: str) 
 
 def scores(response: wire.ScoreResponse) -> Answer[TextScore]:
     """Scores of texts or token sequences."""
-    return _answer(response.model, response.scores, _text_score)
+    return answer_of(response.model, response.scores, _text_score)
 
 
 def rescored(response: wire.RescoreResponse) -> Answer[RescoredList]:
     """Ranked lists."""
-    return _answer(response.model, response.lists, _rescored_list)
+    return answer_of(response.model, response.lists, _rescored_list)
 
 
 def lists_at_fault(error: LmscoreError) -> bool:
@@ -290,12 +290,12 @@ def tokenized(
     response: wire.TokenizeResponse,
 ) -> Answer[tuple[Token, ...]]:
     """Tokens of texts."""
-    return _answer(response.model, response.texts, _tokens)
+    return answer_of(response.model, response.texts, _tokens)
 
 
 def predictions(response: wire.PredictResponse) -> Answer[Prediction]:
     """What may follow each prompt."""
-    return _answer(response.model, response.predictions, _prediction)
+    return answer_of(response.model, response.predictions, _prediction)
 
 
 def models(response: model_service_pb2.ListModelsResponse) -> tuple[ModelInfo, ...]:
@@ -369,11 +369,12 @@ class _HasError(Protocol):
     def HasField(self, field_name: Literal["error"], /) -> bool: ...  # noqa: N802 (protobuf's)
 
 
-def _answer(
+def answer_of(
     identity: common_pb2.ModelIdentity,
     messages: Iterable[Message],
     convert: Callable[[Message], Item],
 ) -> Answer[Item]:
+    """The items of an answer, each converted or with its error."""
     return Answer(
         model_identity(identity),
         tuple(
@@ -397,7 +398,7 @@ def _text_score(score: wire.TextScore) -> TextScore:
         score.token_count,
         score.oov_count,
         _token_scores(score.tokens) if score.HasField("tokens") else (),
-        _word_scores(score.words) if score.HasField("words") else (),
+        word_scores(score.words) if score.HasField("words") else (),
     )
 
 
@@ -419,7 +420,8 @@ def _token_scores(tokens: wire.TokenScores) -> tuple[TokenScore, ...]:
     return tuple(TokenScore(*row) for row in columns)
 
 
-def _word_scores(words: wire.WordScores) -> tuple[WordScore, ...]:
+def word_scores(words: wire.WordScores) -> tuple[WordScore, ...]:
+    """The words of a text."""
     columns = zip(
         words.words,
         words.log_probs,

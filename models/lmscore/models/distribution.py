@@ -52,9 +52,13 @@ def predict(
 
     Raises CapabilityError if the model can only score.
     """
-    result = Distributions.empty(len(prompts), min(k, _event_count(model.vocabulary)))
-    states = model.read(prompts, bos=bos)
-    for rows in _chunks(len(prompts), len(model.vocabulary)):
+    return predict_after(model, model.read(prompts, bos=bos), len(prompts), k)
+
+
+def predict_after(model: LanguageModel[Any], states: Any, n: int, k: int) -> Distributions:
+    """The same after each of n states."""
+    result = Distributions.empty(n, min(k, _event_count(model.vocabulary)))
+    for rows in _chunks(n, len(model.vocabulary)):
         log_probs = model.next_log_probs(model.gather(states, rows))
         _describe(log_probs, _NO_IDS, rows, *result.arrays(), _NO_IDS)
     return result

@@ -107,14 +107,15 @@ def score_lines(
     model: LanguageModel[Any], text: bytes, windows: Windows | None = None
 ) -> BatchScores:
     """The scores of the lines of a text, each cut into windows if they are given."""
-    texts = _lines(np.frombuffer(text, np.uint8))
+    texts = lines_of(text)
     if windows is not None:
         return score_in_windows(model, texts, windows)
     return model.score(ScoreBatch(texts))
 
 
-def _lines(data: NDArray[np.uint8]) -> Texts:
+def lines_of(text: bytes) -> Texts:
     """The lines of a text without their ends, which characters would count as tokens."""
+    data: NDArray[np.uint8] = np.frombuffer(text, np.uint8)
     line_feeds = data == _LINE_FEED
     ends = np.flatnonzero(line_feeds)
     if len(data) and not line_feeds[-1]:

@@ -52,6 +52,66 @@ token takes time in proportion to the vocabulary.
 """
 Global___ScoreDetail: _TypeAlias = ScoreDetail  # noqa: Y015
 
+class _DetectionCriterion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DetectionCriterionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DetectionCriterion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DETECTION_CRITERION_UNSPECIFIED: _DetectionCriterion.ValueType  # 0
+    """The same as DETECTION_CRITERION_MISFIT."""
+    DETECTION_CRITERION_SURPRISAL: _DetectionCriterion.ValueType  # 1
+    """The negative log-probability of the word given all before it. Rare words have much of it."""
+    DETECTION_CRITERION_MISFIT: _DetectionCriterion.ValueType  # 2
+    """By how much the word is less likely where it stands than by itself: its surprisal less that of
+    the word without any context, plus what the words after it lose by it, beside an unknown word
+    in its place (or, where tokens are no words, none). The end of the text and at most 8 words
+    are asked.
+    """
+
+class DetectionCriterion(_DetectionCriterion, metaclass=_DetectionCriterionEnumTypeWrapper):
+    """What of a word is held against the threshold, in nats."""
+
+DETECTION_CRITERION_UNSPECIFIED: DetectionCriterion.ValueType  # 0
+"""The same as DETECTION_CRITERION_MISFIT."""
+DETECTION_CRITERION_SURPRISAL: DetectionCriterion.ValueType  # 1
+"""The negative log-probability of the word given all before it. Rare words have much of it."""
+DETECTION_CRITERION_MISFIT: DetectionCriterion.ValueType  # 2
+"""By how much the word is less likely where it stands than by itself: its surprisal less that of
+the word without any context, plus what the words after it lose by it, beside an unknown word
+in its place (or, where tokens are no words, none). The end of the text and at most 8 words
+are asked.
+"""
+Global___DetectionCriterion: _TypeAlias = DetectionCriterion  # noqa: Y015
+
+class _AlternativeSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlternativeSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlternativeSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALTERNATIVE_SOURCE_UNSPECIFIED: _AlternativeSource.ValueType  # 0
+    """Not known to this contract."""
+    ALTERNATIVE_SOURCE_VOCABULARY: _AlternativeSource.ValueType  # 1
+    """Words that are likely after what stands before them."""
+    ALTERNATIVE_SOURCE_SPELLING: _AlternativeSource.ValueType  # 2
+    """Words that are spelled alike."""
+    ALTERNATIVE_SOURCE_DELETION: _AlternativeSource.ValueType  # 3
+    """A word was left out."""
+
+class AlternativeSource(_AlternativeSource, metaclass=_AlternativeSourceEnumTypeWrapper):
+    """Where an alternative comes from."""
+
+ALTERNATIVE_SOURCE_UNSPECIFIED: AlternativeSource.ValueType  # 0
+"""Not known to this contract."""
+ALTERNATIVE_SOURCE_VOCABULARY: AlternativeSource.ValueType  # 1
+"""Words that are likely after what stands before them."""
+ALTERNATIVE_SOURCE_SPELLING: AlternativeSource.ValueType  # 2
+"""Words that are spelled alike."""
+ALTERNATIVE_SOURCE_DELETION: AlternativeSource.ValueType  # 3
+"""A word was left out."""
+Global___AlternativeSource: _TypeAlias = AlternativeSource  # noqa: Y015
+
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -806,6 +866,259 @@ class Ranking(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ranking: _TypeAlias = Ranking  # noqa: Y015
+
+@_typing.final
+class DetectErrorsRequest(_message.Message):
+    """Texts to check. Words stand where WordScores has them, whatever the model's tokens are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    CRITERION_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    BOS_FIELD_NUMBER: _builtins.int
+    EOS_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    SPELLING_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    context: _builtins.str
+    """A text before every one of the texts that conditions and is not checked."""
+    criterion: Global___DetectionCriterion.ValueType
+    """What is held against the threshold."""
+    threshold: _builtins.float
+    """Words beyond it are unexpected, in nats. Default: what the model was calibrated to."""
+    bos: _builtins.bool
+    """Whether `<s>` stands before the context and the text. Default true."""
+    eos: _builtins.bool
+    """Whether `</s>` is scored at the end of the text. Default true."""
+    alternatives: _builtins.int
+    """Number of alternatives to tell of each span, at most; 0 takes the least time. Default 5."""
+    spelling: _builtins.bool
+    """Whether to look for alternatives among the vocabulary's words that are spelled alike, within
+    one or two edits. Needs a model whose tokens are words.
+    """
+    words: _builtins.bool
+    """Whether to tell the score and the unexpectedness of every word as well."""
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelSelector:
+        """The model to ask."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts to check, at least one."""
+
+    def __init__(
+        self,
+        *,
+        model: _common_pb2.ModelSelector | None = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        context: _builtins.str = ...,
+        criterion: Global___DetectionCriterion.ValueType = ...,
+        threshold: _builtins.float | None = ...,
+        bos: _builtins.bool | None = ...,
+        eos: _builtins.bool | None = ...,
+        alternatives: _builtins.int | None = ...,
+        spelling: _builtins.bool = ...,
+        words: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "_threshold", b"_threshold", "alternatives", b"alternatives", "bos", b"bos", "eos", b"eos", "model", b"model", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives", "_bos", b"_bos", "_eos", b"_eos", "_threshold", b"_threshold", "alternatives", b"alternatives", "bos", b"bos", "context", b"context", "criterion", b"criterion", "eos", b"eos", "model", b"model", "spelling", b"spelling", "texts", b"texts", "threshold", b"threshold", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alternatives: _TypeAlias = _typing.Literal["alternatives"]  # noqa: Y015
+    _WhichOneofArgType__alternatives: _TypeAlias = _typing.Literal["_alternatives", b"_alternatives"]  # noqa: Y015
+    _WhichOneofReturnType__bos: _TypeAlias = _typing.Literal["bos"]  # noqa: Y015
+    _WhichOneofArgType__bos: _TypeAlias = _typing.Literal["_bos", b"_bos"]  # noqa: Y015
+    _WhichOneofReturnType__eos: _TypeAlias = _typing.Literal["eos"]  # noqa: Y015
+    _WhichOneofArgType__eos: _TypeAlias = _typing.Literal["_eos", b"_eos"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alternatives) -> _WhichOneofReturnType__alternatives | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bos) -> _WhichOneofReturnType__bos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eos) -> _WhichOneofReturnType__eos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___DetectErrorsRequest: _TypeAlias = DetectErrorsRequest  # noqa: Y015
+
+@_typing.final
+class DetectErrorsResponse(_message.Message):
+    """What was found, in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CRITERION_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    criterion: Global___DetectionCriterion.ValueType
+    """What was held against the threshold."""
+    threshold: _builtins.float
+    """The threshold that was used, in nats."""
+    @_builtins.property
+    def model(self) -> _common_pb2.ModelIdentity:
+        """The model that answered."""
+
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedText]:
+        """One per text."""
+
+    def __init__(
+        self,
+        *,
+        model: _common_pb2.ModelIdentity | None = ...,
+        criterion: Global___DetectionCriterion.ValueType = ...,
+        threshold: _builtins.float = ...,
+        texts: _abc.Iterable[Global___CheckedText] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "model", b"model", "texts", b"texts", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetectErrorsResponse: _TypeAlias = DetectErrorsResponse  # noqa: Y015
+
+@_typing.final
+class CheckedText(_message.Message):
+    """One text, checked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    UNEXPECTEDNESS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    log_prob: _builtins.float
+    """Sum of the events' log-probabilities, in nats; -inf if one is impossible."""
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErrorSpan]:
+        """Unexpected and unknown words, neighbouring ones as one span, in the text's order."""
+
+    @_builtins.property
+    def words(self) -> Global___WordScores:
+        """Per word, if asked for."""
+
+    @_builtins.property
+    def unexpectedness(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What is held against the threshold of each word of words, in nats; 0 for the end."""
+
+    @_builtins.property
+    def error(self) -> _common_pb2.ItemError:
+        """Why the text was not checked. If set, nothing else of this message is."""
+
+    def __init__(
+        self,
+        *,
+        log_prob: _builtins.float = ...,
+        spans: _abc.Iterable[Global___ErrorSpan] | None = ...,
+        words: Global___WordScores | None = ...,
+        unexpectedness: _abc.Iterable[_builtins.float] | None = ...,
+        error: _common_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "words", b"words"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "log_prob", b"log_prob", "spans", b"spans", "unexpectedness", b"unexpectedness", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckedText: _TypeAlias = CheckedText  # noqa: Y015
+
+@_typing.final
+class ErrorSpan(_message.Message):
+    """One or more neighbouring words that are beyond the threshold or out of vocabulary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    BEGIN_BYTE_FIELD_NUMBER: _builtins.int
+    END_BYTE_FIELD_NUMBER: _builtins.int
+    WORD_COUNT_FIELD_NUMBER: _builtins.int
+    SURPRISAL_FIELD_NUMBER: _builtins.int
+    UNEXPECTEDNESS_FIELD_NUMBER: _builtins.int
+    BEYOND_THRESHOLD_FIELD_NUMBER: _builtins.int
+    OOV_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The span as it is written in the text."""
+    begin_byte: _builtins.int
+    """Where it begins, in UTF-8 bytes of the given text."""
+    end_byte: _builtins.int
+    """Where it ends (exclusive), in UTF-8 bytes of the given text."""
+    word_count: _builtins.int
+    """Number of its words."""
+    surprisal: _builtins.float
+    """Surprisal of its most surprising word, in nats; +inf if impossible."""
+    unexpectedness: _builtins.float
+    """What is held against the threshold of its most unexpected word, in nats."""
+    beyond_threshold: _builtins.bool
+    """Whether that exceeds the threshold. If not, the span is here as it is out of vocabulary."""
+    oov: _builtins.bool
+    """Whether one of its words is out of vocabulary."""
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]:
+        """What would make the whole text likelier in its place, the largest gain first. In the place of
+        words out of vocabulary also what would not: the model cannot say how likely they are.
+        """
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        begin_byte: _builtins.int = ...,
+        end_byte: _builtins.int = ...,
+        word_count: _builtins.int = ...,
+        surprisal: _builtins.float = ...,
+        unexpectedness: _builtins.float = ...,
+        beyond_threshold: _builtins.bool = ...,
+        oov: _builtins.bool = ...,
+        alternatives: _abc.Iterable[Global___Alternative] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "begin_byte", b"begin_byte", "beyond_threshold", b"beyond_threshold", "end_byte", b"end_byte", "oov", b"oov", "surprisal", b"surprisal", "text", b"text", "unexpectedness", b"unexpectedness", "word_count", b"word_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorSpan: _TypeAlias = ErrorSpan  # noqa: Y015
+
+@_typing.final
+class Alternative(_message.Message):
+    """What may stand in the place of a span, with one or two of its words changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text in place of the span's; empty if the span is better left out."""
+    gain: _builtins.float
+    """What the log-probability of the whole text gains, in nats. Where a word is left out, less the
+    surprisal of that word by itself: a shorter text is likelier as such.
+    """
+    source: Global___AlternativeSource.ValueType
+    """Where it comes from; of two words that were changed, the first one."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        gain: _builtins.float = ...,
+        source: Global___AlternativeSource.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gain", b"gain", "source", b"source", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alternative: _TypeAlias = Alternative  # noqa: Y015
 
 @_typing.final
 class PredictRequest(_message.Message):

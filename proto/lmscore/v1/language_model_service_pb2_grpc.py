@@ -52,6 +52,11 @@ class LanguageModelServiceStub:
                 request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreRequest.SerializeToString,
                 response_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreResponse.FromString,
                 _registered_method=True)
+        self.DetectErrors = channel.unary_unary(
+                '/lmscore.v1.LanguageModelService/DetectErrors',
+                request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.DetectErrorsRequest.SerializeToString,
+                response_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.DetectErrorsResponse.FromString,
+                _registered_method=True)
         self.Predict = channel.unary_unary(
                 '/lmscore.v1.LanguageModelService/Predict',
                 request_serializer=lmscore_dot_v1_dot_language__model__service__pb2.PredictRequest.SerializeToString,
@@ -99,6 +104,14 @@ class LanguageModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DetectErrors(self, request, context):
+        """Words that the model does not expect where they stand, and what it would rather have there.
+        A text that cannot be checked has its own error; the others are checked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Predict(self, request, context):
         """The likeliest next tokens after each prompt, and how sure the model is.
         """
@@ -138,6 +151,11 @@ def add_LanguageModelServiceServicer_to_server(servicer, server):
                     servicer.Rescore,
                     request_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreRequest.FromString,
                     response_serializer=lmscore_dot_v1_dot_language__model__service__pb2.RescoreResponse.SerializeToString,
+            ),
+            'DetectErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.DetectErrors,
+                    request_deserializer=lmscore_dot_v1_dot_language__model__service__pb2.DetectErrorsRequest.FromString,
+                    response_serializer=lmscore_dot_v1_dot_language__model__service__pb2.DetectErrorsResponse.SerializeToString,
             ),
             'Predict': grpc.unary_unary_rpc_method_handler(
                     servicer.Predict,
@@ -239,6 +257,33 @@ class LanguageModelService:
             '/lmscore.v1.LanguageModelService/Rescore',
             lmscore_dot_v1_dot_language__model__service__pb2.RescoreRequest.SerializeToString,
             lmscore_dot_v1_dot_language__model__service__pb2.RescoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DetectErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lmscore.v1.LanguageModelService/DetectErrors',
+            lmscore_dot_v1_dot_language__model__service__pb2.DetectErrorsRequest.SerializeToString,
+            lmscore_dot_v1_dot_language__model__service__pb2.DetectErrorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class LanguageModelServiceStub:
     """Ranks n-best lists by a weighted sum of the model's score and their own
     features, under one or more weight settings in a single model pass.
     """
+    DetectErrors: _grpc.UnaryUnaryMultiCallable[_language_model_service_pb2.DetectErrorsRequest, _language_model_service_pb2.DetectErrorsResponse]
+    """Words that the model does not expect where they stand, and what it would rather have there.
+    A text that cannot be checked has its own error; the others are checked.
+    """
     Predict: _grpc.UnaryUnaryMultiCallable[_language_model_service_pb2.PredictRequest, _language_model_service_pb2.PredictResponse]
     """The likeliest next tokens after each prompt, and how sure the model is."""
     Generate: _grpc.UnaryStreamMultiCallable[_language_model_service_pb2.GenerateRequest, _language_model_service_pb2.GenerateResponse]
@@ -76,6 +80,10 @@ class LanguageModelServiceAsyncStub(LanguageModelServiceStub):
     Rescore: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.RescoreRequest, _language_model_service_pb2.RescoreResponse]  # type: ignore[assignment]
     """Ranks n-best lists by a weighted sum of the model's score and their own
     features, under one or more weight settings in a single model pass.
+    """
+    DetectErrors: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.DetectErrorsRequest, _language_model_service_pb2.DetectErrorsResponse]  # type: ignore[assignment]
+    """Words that the model does not expect where they stand, and what it would rather have there.
+    A text that cannot be checked has its own error; the others are checked.
     """
     Predict: _aio.UnaryUnaryMultiCallable[_language_model_service_pb2.PredictRequest, _language_model_service_pb2.PredictResponse]  # type: ignore[assignment]
     """The likeliest next tokens after each prompt, and how sure the model is."""
@@ -120,6 +128,16 @@ class LanguageModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_language_model_service_pb2.RescoreResponse, _abc.Awaitable[_language_model_service_pb2.RescoreResponse]]:
         """Ranks n-best lists by a weighted sum of the model's score and their own
         features, under one or more weight settings in a single model pass.
+        """
+
+    @_abc_1.abstractmethod
+    def DetectErrors(
+        self,
+        request: _language_model_service_pb2.DetectErrorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_language_model_service_pb2.DetectErrorsResponse, _abc.Awaitable[_language_model_service_pb2.DetectErrorsResponse]]:
+        """Words that the model does not expect where they stand, and what it would rather have there.
+        A text that cannot be checked has its own error; the others are checked.
         """
 
     @_abc_1.abstractmethod

@@ -402,6 +402,7 @@ class Model(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     LOAD_SECONDS_FIELD_NUMBER: _builtins.int
     LOADED_AT_FIELD_NUMBER: _builtins.int
+    DETECTION_THRESHOLDS_FIELD_NUMBER: _builtins.int
     kind: Global___ModelKind.ValueType
     """What kind it is."""
     state: Global___ModelState.ValueType
@@ -446,6 +447,10 @@ class Model(_message.Message):
     def loaded_at(self) -> _timestamp_pb2.Timestamp:
         """When it began to answer; absent for those that do not."""
 
+    @_builtins.property
+    def detection_thresholds(self) -> Global___DetectionThresholds:
+        """Set for models that were calibrated for DetectErrors."""
+
     def __init__(
         self,
         *,
@@ -463,14 +468,45 @@ class Model(_message.Message):
         problem: _builtins.str = ...,
         load_seconds: _builtins.float = ...,
         loaded_at: _timestamp_pb2.Timestamp | None = ...,
+        detection_thresholds: Global___DetectionThresholds | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "loaded_at", b"loaded_at", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["detection_thresholds", b"detection_thresholds", "identity", b"identity", "loaded_at", b"loaded_at", "network", b"network", "ngram", b"ngram", "scoring_contract", b"scoring_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "kind", b"kind", "labels", b"labels", "load_seconds", b"load_seconds", "loaded_at", b"loaded_at", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "problem", b"problem", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detection_thresholds", b"detection_thresholds", "identity", b"identity", "kind", b"kind", "labels", b"labels", "load_seconds", b"load_seconds", "loaded_at", b"loaded_at", "memory_bytes", b"memory_bytes", "network", b"network", "ngram", b"ngram", "parameter_count", b"parameter_count", "problem", b"problem", "scoring_contract", b"scoring_contract", "state", b"state", "tokenizer", b"tokenizer", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class DetectionThresholds(_message.Message):
+    """Thresholds that few words of ordinary text exceed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTILE_FIELD_NUMBER: _builtins.int
+    SURPRISAL_FIELD_NUMBER: _builtins.int
+    MISFIT_FIELD_NUMBER: _builtins.int
+    quantile: _builtins.float
+    """Share of the words of ordinary text that do not exceed them, above 0 and below 1."""
+    surprisal: _builtins.float
+    """The threshold of DETECTION_CRITERION_SURPRISAL, in nats."""
+    misfit: _builtins.float
+    """The threshold of DETECTION_CRITERION_MISFIT, in nats."""
+    def __init__(
+        self,
+        *,
+        quantile: _builtins.float = ...,
+        surprisal: _builtins.float = ...,
+        misfit: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["misfit", b"misfit", "quantile", b"quantile", "surprisal", b"surprisal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetectionThresholds: _TypeAlias = DetectionThresholds  # noqa: Y015
 
 @_typing.final
 class NgramDescription(_message.Message):

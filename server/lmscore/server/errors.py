@@ -141,6 +141,22 @@ class RefusedChangeError(ServiceError):
 
 
 @dataclass(eq=False)
+class NotCalibratedError(ServiceError):
+    """Nobody has said beyond what a word is unexpected to the model."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "NOT_CALIBRATED"
+
+    name: str
+
+    def __str__(self) -> str:
+        return (
+            f"model {self.name} was not calibrated: give a threshold, or calibrate it on ordinary "
+            "text (lmscore-eval --calibrate MODEL TEXT) and load it again"
+        )
+
+
+@dataclass(eq=False)
 class UnsupportedError(ServiceError):
     """The model cannot do what is asked of it."""
 

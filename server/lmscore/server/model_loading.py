@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from lmscore.models.decoding.batch import warm_up
+from lmscore.models.error_detection.calibration import read_calibration
 from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
@@ -30,7 +31,10 @@ def load(
         warm_up(model)
     hashed = fingerprint(source.path)
     seconds = time.perf_counter() - started
-    served = ServedModel(source.name, version, hashed, model, seconds, time.time())
+    calibration = read_calibration(source.path, hashed)
+    served = ServedModel(
+        source.name, version, hashed, model, seconds, time.time(), calibration=calibration
+    )
     structure = model.description.structure
     if isinstance(structure, NetworkDescription):
         place = {"device": structure.device, "dtype": structure.dtype}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from lmscore.models.error_detection.calibration import Calibration
 from lmscore.models.language_model import LanguageModel
 from lmscore.server.errors import (
     CorruptModelError,
@@ -28,6 +29,7 @@ class ServedModel:
     load_seconds: float = 0.0
     loaded_at: float = 0.0  # seconds since 1970
     problem: str = ""  # why it would not be loaded again; empty if it would
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.server.admission import current_place
 from lmscore.server.call import current_call
 from lmscore.server.convert import (
+    detect,
     generate,
     predict,
     rescore,
@@ -103,6 +104,20 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         work = await self._scheduler.run(rescore.rescore_work, request, self._limits)
         scores = await self._scores(served, [part.batch for part in work.parts])
         return await self._scheduler.run(rescore.rescore_response, served, request, work, scores)
+
+    async def DetectErrors(
+        self, request: wire.DetectErrorsRequest, context: Context
+    ) -> wire.DetectErrorsResponse:
+        """Find words that do not fit, and what would fit better."""
+        served = self._find(request.model)
+        work = await self._scheduler.run(detect.detect_work, request, self._limits, served)
+        checked = await self._scheduler.check(served.model, work.batch, work.settings)
+        tokens = int(checked.token_counts.sum())
+        charge(tokens)
+        current_call().tokens += tokens
+        return await self._scheduler.run(
+            detect.detect_response, served, work, checked, self._limits
+        )
 
     async def Predict(self, request: wire.PredictRequest, context: Context) -> wire.PredictResponse:
         """Tell what may follow each prompt."""

@@ -179,6 +179,9 @@ CALLS: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
     "Predict": lambda stub, key: stub.Predict(
         wire.PredictRequest(model=TINY, prompts=["a", "b", "a b"]), metadata=key
     ),
+    "DetectErrors": lambda stub, key: stub.DetectErrors(
+        wire.DetectErrorsRequest(model=TINY, texts=["a b", "a"], threshold=1), metadata=key
+    ),
     "Tokenize": lambda stub, key: stub.Tokenize(
         wire.TokenizeRequest(model=TINY, texts=["a b", "a"]), metadata=key
     ),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from lmscore.client.cli.admin import admin
+from lmscore.client.cli.check import check
 from lmscore.client.cli.evaluate import evaluate
 from lmscore.client.cli.generate import generate
 from lmscore.client.cli.models import models
@@ -36,7 +37,7 @@ def command() -> None:
     """Put probabilities on text with a language-model server.
 
     Exit codes: 0 all went well, 1 something failed, 2 the command line is wrong, 130 it was
-    interrupted. Errors are one line on standard error.
+    interrupted; check has its own. Errors are one line on standard error.
     """
 
 
@@ -45,6 +46,7 @@ command.add_command(rescore)
 command.add_command(tune)
 command.add_command(evaluate)
 command.add_command(predict)
+command.add_command(check)
 command.add_command(generate)
 command.add_command(tokenize)
 command.add_command(models)
@@ -80,8 +82,10 @@ def _message(error: Exception) -> str:
 
 def _exit_code(error: Exception) -> int:
     match error:
-        case click.UsageError() | UnknownFormatError():
+        case UnknownFormatError():
             return USAGE
+        case click.ClickException():  # a usage error's is 2
+            return error.exit_code
         case click.Abort():
             return INTERRUPTED
         case _:

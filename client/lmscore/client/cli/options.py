@@ -14,7 +14,7 @@ from lmscore.client.cli.security_options import open_client, security_options
 from lmscore.client.client import Client
 from lmscore.client.results import ModelIdentity
 
-Command = Callable[..., None]
+Command = Callable[..., Any]
 
 
 def utf8(value: str) -> str:

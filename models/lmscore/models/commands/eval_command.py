@@ -52,6 +52,17 @@ _COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexit
     help="How far apart the pieces begin; default: half a window, the rest being context.",
 )
 @click.option("--per-line", is_flag=True, help="One row a line, separated by tabs, in nats.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Keep beside the model how unexpected the words of the texts are, to detect errors by.",
+)
+@click.option(
+    "--quantile",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Share of their words that are no errors to --calibrate; default: 0.99.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(
     model_file: Path,
@@ -61,6 +72,8 @@ def command(
     window: int | None,
     stride: int | None,
     per_line: bool,
+    calibrate: bool,
+    quantile: float | None,
     as_json: bool,
 ) -> None:
     """Measure how well the model in a file predicts texts, one sentence a line.
@@ -74,11 +87,19 @@ def command(
     Examples:
       lmscore-eval news.ngram test.txt
       lmscore-eval news.arpa.gz test.txt --per-line >scores.tsv
+      lmscore-eval news.ngram dev.txt --calibrate --quantile 0.995
     """
     if tokenizer is not None and tokens == "characters":
         raise click.UsageError("tokens are either characters or a tokenizer's subwords")
     if per_line and as_json:
         raise click.UsageError("rows for lines are not JSON")
+    only_measures = per_line or window is not None or tokenizer is not None or tokens != "words"
+    _check_calibration(calibrate, quantile, only_measures)
+    if calibrate:
+        from lmscore.models.commands.calibrate import calibrate_model
+
+        calibrate_model(model_file, texts, quantile, as_json=as_json)
+        return
     windows = _windows(window, stride)
     # The compiler of their loops takes long to import, which --help and mistakes need not wait for.
     from lmscore.models.estimation.corpus import read_blocks
@@ -104,6 +125,13 @@ def command(
                 total += measures
     if not per_line:
         click.echo(_as_json(total) if as_json else _as_text(total))
+
+
+def _check_calibration(calibrate: bool, quantile: float | None, only_measures: bool) -> None:
+    if quantile is not None and not calibrate:
+        raise click.UsageError("--quantile is that of --calibrate")
+    if calibrate and only_measures:
+        raise click.UsageError("--calibrate takes whole lines of words, and is done by itself")
 
 
 def _windows(size: int | None, stride: int | None) -> Windows | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from lmscore.models.error_detection.calibration import Calibration
 from lmscore.models.language_model import NetworkDescription, NgramDescription
 from lmscore.models.vocabulary import BOS, EOS, UNK
 from lmscore.server.convert.items import identity, special_name
@@ -74,7 +75,18 @@ def _description(entry: ServedModel) -> model_service_pb2.Model:
         ),
         load_seconds=entry.load_seconds,
         loaded_at=Timestamp(seconds=int(entry.loaded_at)) if entry.loaded_at else None,
+        detection_thresholds=_thresholds(entry.calibration),
         **_structure(description.structure),
+    )
+
+
+def _thresholds(calibration: Calibration | None) -> model_service_pb2.DetectionThresholds | None:
+    if calibration is None:
+        return None
+    return model_service_pb2.DetectionThresholds(
+        quantile=calibration.quantile,
+        surprisal=calibration.threshold("surprisal"),
+        misfit=calibration.threshold("misfit"),
     )
 
 

@@ -70,7 +70,7 @@ def score_work(request: wire.ScoreRequest, limits: Limits, model: LanguageModel[
     tokens = request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL}
     batch = ScoreBatch(
         items,
-        contexts=_shared_context(request.context, limits),
+        contexts=shared_context(request.context, limits),
         bos=request.bos if request.HasField("bos") else True,
         eos=request.eos if request.HasField("eos") else True,
         per_token=tokens or request.words,
@@ -147,7 +147,8 @@ def _token_problem(
     return InvalidFieldError(path, f"{token_id} is outside the vocabulary of {len(vocabulary)}")
 
 
-def _shared_context(context: str, limits: Limits) -> Texts | None:
+def shared_context(context: str, limits: Limits) -> Texts | None:
+    """A context that stands before every text; raises TextTooLongError."""
     if not context:
         return None
     texts = Texts.from_strings([context])

@@ -150,17 +150,16 @@ def _fill_words(
     words = word_scores(work.batch.items, tokens, eos=eos)
     end = special_name(vocabulary, vocabulary.eos_id, EOS)
     for i, message in enumerate(scored):
-        of_text = slice(words.offsets[i], words.offsets[i + 1])
-        begins, ends = words.begin_bytes[of_text].tolist(), words.end_bytes[of_text].tolist()
-        texts = surfaces(work.strings[i], begins, ends)
-        if eos:
-            texts[-1] = end
-        message.words.CopyFrom(_words_message(words, of_text, texts, begins, ends))
+        message.words.CopyFrom(words_message(words, i, work.strings[i], end if eos else None))
 
 
-def _words_message(
-    words: WordScores, of_text: slice, texts: list[str], begins: list[int], ends: list[int]
-) -> wire.WordScores:
+def words_message(words: WordScores, text: int, string: str, end: str | None) -> wire.WordScores:
+    """The words of one text of a batch; end is the name of its end, where that is one of them."""
+    of_text = slice(words.offsets[text], words.offsets[text + 1])
+    begins, ends = words.begin_bytes[of_text].tolist(), words.end_bytes[of_text].tolist()
+    texts = surfaces(string, begins, ends)
+    if end is not None:
+        texts[-1] = end
     return wire.WordScores(
         words=texts,
         begin_bytes=begins,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from lmscore.models.distribution import Distributions, EventDetails, event_details, predict
+from lmscore.models.error_detection.checking import CheckedTexts, CheckSettings, check_texts
 from lmscore.models.errors import CapabilityError, ModelFormatError
 from lmscore.models.language_model import (
     BatchScores,
@@ -103,6 +104,14 @@ class Scheduler:
         work = partial(predict, model, prompts, k, bos=bos)
         entry = Entry(current_call(), work, self._load(model, prompts))
         return cast("Distributions", await self._told(model, entry))
+
+    async def check(
+        self, model: LanguageModel[Any], batch: ScoreBatch, settings: CheckSettings
+    ) -> CheckedTexts:
+        """Look for errors in texts; raises as details does."""
+        work = partial(check_texts, model, batch, settings)
+        entry = Entry(current_call(), work, self._load_of(model, batch, size_of(batch)))
+        return cast("CheckedTexts", await self._told(model, entry))
 
     async def tokenize(self, model: LanguageModel[Any], texts: Texts) -> TokenizedTexts:
         """Split texts; raises as details does."""

@@ -1,0 +1,136 @@
+"""Errors found from Python and by ``lmscore check``, with a model that is known by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from lmscore.client import AsyncClient, Client, InvalidArgumentError
+from lmscore.client.cli.app import run
+from tests.server.harness import running, settings_for
+
+
+@pytest.fixture(scope="module")
+def address(tiny_arpa: Path) -> Iterator[str]:
+    """A server on a thread of its own, where its event loop is."""
+    started, stop = threading.Event(), asyncio.Event()
+    found: list[tuple[str, asyncio.AbstractEventLoop]] = []
+
+    async def serve() -> None:
+        async with running(settings_for(tiny_arpa)) as connection:
+            found.append((connection.server.address, asyncio.get_running_loop()))
+            started.set()
+            await stop.wait()
+
+    # What the server says would be among what the command writes.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    started.wait()
+    [(where, loop)] = found
+    yield where
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("a b\nü ü b\n\na <c>\n")
+    return path
+
+
+def test_a_client_gives_spans_words_and_alternatives(address: str) -> None:
+    with Client(address, model="tiny") as client:
+        answer = client.detect_errors(
+            ["a b", "a c"], threshold=1.0, criterion="surprisal", alternatives=1, words=True
+        )
+
+    assert answer[0].spans == ()
+    [span] = answer[1].spans
+    assert (span.text, span.begin_byte, span.end_byte, span.oov) == ("c", 2, 3, True)
+    assert span.surprisal == pytest.approx(-math.log(5 / 7 * 0.1), abs=1e-5)
+    [alternative] = span.alternatives
+    gain = math.log(0.5 * 0.5) - math.log(5 / 7 * 0.1 * 0.2)
+    assert (alternative.text, alternative.source) == ("b", "vocabulary")
+    assert alternative.gain == pytest.approx(gain, abs=1e-5)
+    assert [word.score.text for word in answer[1].words] == ["a", "c", "</s>"]
+
+
+async def test_the_client_on_asyncio_gives_the_same(address: str) -> None:
+    async with AsyncClient(address, model="tiny") as client:
+        answer = await client.detect_errors(["a c"], threshold=1.0)
+        with pytest.raises(InvalidArgumentError):
+            await client.detect_errors(["a"], criterion="taste")  # type: ignore[arg-type]
+    with Client(address, model="tiny") as client:
+        assert client.detect_errors(["a c"], threshold=1.0).outcomes == answer.outcomes
+
+
+def test_errors_are_told_by_file_line_and_column(
+    address: str, text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--address", address, "--by", "surprisal", "--threshold", "3", "--alternatives", "1"]
+    code = run(["check", str(text), *options])
+    lines = capfd.readouterr().out.splitlines()
+
+    assert code == 1
+    assert [line.removeprefix(str(text)).split(" ")[0] for line in lines] == [":2:1:", ":4:3:"]
+    assert lines[0].startswith(f'{text}:2:1: "ü ü" is unknown (surprisal 2.71 nats); rather ')
+    assert '"<c>"' in lines[1]
+
+
+def test_a_text_without_errors_and_what_cannot_be_checked_have_their_exit_codes(
+    address: str, text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clean = text.with_name("clean.txt")
+    clean.write_text("a b\nb\n")
+
+    assert run(["check", str(clean), "--address", address, "--threshold", "5"]) == 0
+    assert capfd.readouterr().out == ""
+    assert run(["check", str(clean), "--address", address]) == 2  # it was not calibrated
+    assert "--calibrate" in capfd.readouterr().err
+    assert run(["check", str(clean), "--address", address, "--threshold", "many"]) == 2
+    assert run(["check", str(clean), "--address", "127.0.0.1:1", "--timeout", "0.2"]) == 2
+
+
+def test_json_has_a_record_for_each_line(
+    address: str, text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["check", str(text), "--address", address, "--threshold", "9", "--json"])
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+    assert code == 1
+    assert [record["line"] for record in records] == [1, 2, 3, 4]
+    assert [[span["text"] for span in record["spans"]] for record in records] == [
+        [],
+        ["ü ü"],
+        [],
+        ["<c>"],
+    ]
+    assert {(record["model"], record["threshold"], record["criterion"]) for record in records} == {
+        ("tiny", 9.0, "misfit")
+    }
+
+
+def test_the_page_shows_the_text_as_it_is_and_needs_nothing_from_elsewhere(
+    address: str, text: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    run(["check", str(text), "--address", address, "--threshold", "9", "--html", str(page)])
+    html = page.read_text("utf-8")
+
+    assert "&lt;c&gt;</span></mark>" in html
+    assert "<c>" not in html
+    assert html.count('<mark class="unknown">') == 3  # and in the legend
+    assert "http" not in html
+    assert "<script" not in html
+    assert "<!--" not in html.removeprefix("<!doctype html>")
