@@ -40,7 +40,7 @@ from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 
 async def serve(model: Path) -> None:
     """Print the ports of a server that is watched and of one that is not."""
-    from lmscore.server.lifecycle import build
+    from lmscore.server.building import build
     from lmscore.server.logs import configure_logs
     from lmscore.server.observability import Observability
     from lmscore.server.settings import ModelSource, Settings

@@ -17,8 +17,9 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from lmscore.server.lifecycle import Server, build
+from lmscore.server.building import build
 from lmscore.server.observability import Observability
+from lmscore.server.server import Server
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub as _Stub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub as _ModelStub

@@ -14,8 +14,8 @@ import pytest
 from lmscore.server.admission import Admission, Place
 from lmscore.server.call import Call
 from lmscore.server.errors import TooManyCallsError
-from lmscore.server.lifecycle import Server
 from lmscore.server.repository import ServedModel
+from lmscore.server.server import Server
 from lmscore.v1 import language_model_service_pb2 as wire
 from tests.server.harness import Connection, Failure, failure_of, running, settings_for
 from tests.server.test_generation import until

@@ -18,7 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from lmscore.server.lifecycle import build, serve
+from lmscore.server.building import build
+from lmscore.server.lifecycle import serve
 from lmscore.server.ports import Sharing, reserved
 from lmscore.server.stages import Stage
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub

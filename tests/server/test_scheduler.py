@@ -396,7 +396,7 @@ def test_who_serves_ngrams_alone_does_not_import_torch(tiny_arpa: Path) -> None:
 import asyncio, sys
 from pathlib import Path
 from lmscore.models.language_model import ScoreBatch, Texts
-from lmscore.server.lifecycle import load, placement_of
+from lmscore.server.model_loading import load, placement_of
 from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.settings import ModelSource, Settings
 model = load(ModelSource(name="m", path=Path({str(tiny_arpa)!r})), placement_of(Settings())).model

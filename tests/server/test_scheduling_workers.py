@@ -23,9 +23,9 @@ from lmscore.server.errors import (
     OverloadedError,
     ServiceError,
 )
+from lmscore.server.observer import Observer
 from lmscore.server.scheduling.entry import Entry
 from lmscore.server.scheduling.load import Load, QueueLimits
-from lmscore.server.scheduling.observer import NoObserver
 from lmscore.server.scheduling.rates import Durations, Throughput, TokenEstimates
 from lmscore.server.scheduling.scheduler import Scheduler, Turn
 from lmscore.server.scheduling.workers import Batching, Workers
@@ -38,7 +38,7 @@ from tests.server.test_scheduler import SLOW, HeldModel, begun, serving
 BULK, URGENT = Priority.BULK, Priority.INTERACTIVE
 
 
-class Notes(NoObserver):
+class Notes(Observer):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Held:
 
 @asynccontextmanager
 async def held_workers(limits: QueueLimits | None = None, **fields: Any) -> AsyncIterator[Held]:
-    observer = fields.pop("observer", NoObserver())
+    observer = fields.pop("observer", Observer())
     held = Held(Workers("ngram", 1, limits or QueueLimits(), observer, **fields))
     held.hold()
     try:
@@ -194,7 +194,7 @@ async def test_what_cannot_be_done_in_time_is_refused_once_rates_are_measured() 
 
 
 async def test_an_idle_server_never_refuses_for_want_of_time() -> None:
-    workers = Workers("ngram", 1, QueueLimits(), NoObserver())
+    workers = Workers("ngram", 1, QueueLimits(), Observer())
     measure(workers, cost=1.0, seconds=10.0)
     call = Call("Score", "", URGENT, time.monotonic() + 5)
 

@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from lmscore.client import AsyncClient, Client, ModelNotFoundError
 from lmscore.client.trace_context import trace_metadata
+from lmscore.server.building import build
 from lmscore.server.call import Call
-from lmscore.server.lifecycle import build
 from lmscore.server.observability import Observability, observability_of
 from lmscore.server.observer import Ending
 from lmscore.server.stages import StartError

@@ -11,8 +11,9 @@ from contextvars import ContextVar
 
 from lmscore.server.call import Call, Priority
 from lmscore.server.errors import TooManyCallsError
+from lmscore.server.observer import Observer
 from lmscore.server.scheduling.load import Backlog, Load, QueueLimits, part_of
-from lmscore.server.scheduling.observer import NoObserver, WorkObserver
+from lmscore.server.scheduling.observer import WorkObserver
 from lmscore.server.scheduling.rates import Durations
 
 _UNKNOWN_RETRY_SECONDS = 0.5
@@ -34,7 +35,7 @@ class Admission:
         observer: WorkObserver | None = None,
     ) -> None:
         self._max_bytes_read = max_bytes * part_of(Priority.BULK)
-        self._observer: WorkObserver = observer or NoObserver()
+        self._observer: WorkObserver = observer or Observer()
         self._held = Backlog(QueueLimits(max_calls, 1, max_bytes))
         self._durations = Durations()
         self._line: deque[_Reading] = deque()

@@ -132,8 +132,7 @@ def _serve(settings: Settings) -> None:
 def _dry_run(settings: Settings) -> None:
     from lmscore.models.language_model import ScoreBatch, Texts
     from lmscore.models.loading import GOLDEN_SENTENCE
-    from lmscore.server.lifecycle import placement_of
-    from lmscore.server.model_loading import load
+    from lmscore.server.model_loading import load, placement_of
     from lmscore.server.rollout.building import newest_versions
 
     placement = placement_of(settings)

@@ -1,4 +1,4 @@
-"""From a path to a model that can be served."""
+"""From a path to a model that can be served, and where it computes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,26 @@ from lmscore.models.language_model import NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
 from lmscore.server.repository import ServedModel
-from lmscore.server.settings import ModelSource
+from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.stages import StartError
 
 log = structlog.get_logger()
+
+
+def placement_of(settings: Settings) -> Placement:
+    """Where networks compute. Raises StartError for a device that is asked for and not there."""
+    placement = Placement(
+        settings.device, settings.dtype, settings.threads, settings.max_batch_tokens
+    )
+    if settings.device.startswith("cuda"):
+        try:
+            placement.torch_device()
+        except CapabilityError as error:
+            raise StartError(f"{error}; --device cpu computes without") from None
+        except ModuleNotFoundError as error:
+            needs = f"device {settings.device} needs {error.name}: pip install 'lmscore[server]'"
+            raise StartError(needs) from None
+    return placement
 
 
 def load(

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lmscore.server.lifecycle import build
+from lmscore.server.building import build
 from lmscore.server.repository import ServedModel
 from lmscore.server.settings import ModelSource
 from lmscore.server.stages import StartError

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from lmscore.server.lifecycle import build
+from lmscore.server.building import build
 from lmscore.server.settings import ConfigurationError, Settings, load_settings
 from lmscore.server.stages import StartError
 from lmscore.v1.model_service_pb2 import ListModelsRequest

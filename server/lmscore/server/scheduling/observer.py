@@ -25,22 +25,3 @@ class WorkObserver(Protocol):
 
     def refused(self, reason: str) -> None:
         """A request was refused, or a stream was told to wait, for want of room or time."""
-
-
-class NoObserver:
-    """Nobody measures."""
-
-    def batch(self, model: str, requests: int, tokens: int, compute_seconds: float) -> None:
-        """Do nothing."""
-
-    def queued(self, model: str, seconds: float) -> None:
-        """Do nothing."""
-
-    def depth(self, queue: str, requests: int, tokens: int) -> None:
-        """Do nothing."""
-
-    def wasted(self, model: str, tokens: int) -> None:
-        """Do nothing."""
-
-    def refused(self, reason: str) -> None:
-        """Do nothing."""

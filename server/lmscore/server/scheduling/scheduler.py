@@ -23,10 +23,11 @@ from lmscore.models.language_model import (
 from lmscore.server.call import Call, Priority, current_call
 from lmscore.server.errors import CorruptModelError, ServiceError, UnsupportedError
 from lmscore.server.memory import within_memory
+from lmscore.server.observer import Observer
 from lmscore.server.scheduling.entry import Entry, ScoreEntry
 from lmscore.server.scheduling.load import Load, QueueLimits
 from lmscore.server.scheduling.merging import size_of, text_bytes
-from lmscore.server.scheduling.observer import NoObserver, WorkObserver
+from lmscore.server.scheduling.observer import WorkObserver
 from lmscore.server.scheduling.rates import TokenEstimates
 from lmscore.server.scheduling.workers import Batching, Workers
 
@@ -66,7 +67,7 @@ class Scheduler:
     ) -> None:
         """The limits are of each queue; batching is of networks."""
         self.threads = threads
-        self.observer: WorkObserver = observer or NoObserver()
+        self.observer: WorkObserver = observer or Observer()
         limits = limits or QueueLimits()
         self._pool = Workers("ngram", threads, limits, self.observer)
         self._network = Workers("network", 1, limits, self.observer, batching or Batching())
