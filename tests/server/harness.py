@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from click.testing import CliRunner, Result
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from lmscore.server.command import command
 from lmscore.server.lifecycle import Server, build
 from lmscore.server.observability import Observability
 from lmscore.server.settings import ModelSource, Settings
@@ -119,6 +121,13 @@ class ServerProcess:
 
 def server_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lmscore.server.launcher", *arguments]
+
+
+def command_here(*arguments: str, **environment: str) -> Result:
+    """The command within this process, which is sooner; not for what starts, or sets up its log."""
+    unset = {name: None for name in os.environ if name.startswith("LMSCORE_")}
+    given: dict[str, str | None] = {**unset, **environment}
+    return CliRunner(catch_exceptions=False).invoke(command, arguments, env=given)
 
 
 def run_server_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
