@@ -6,7 +6,8 @@ import pytest
 from hypothesis import settings
 
 # Examples are never timed: the machines that run them are shared, and compile on first use.
-settings.register_profile("lmscore", deadline=None)
+settings.register_profile("lmscore", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile
 settings.load_profile("lmscore")
 
 TINY_ARPA = """\
