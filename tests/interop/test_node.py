@@ -14,7 +14,7 @@ import google.rpc
 import pytest
 
 from tests.client.fake_server import Behaviour, FakeServer, start
-from tests.server.harness import ServerProcess, server_command
+from tests.server.harness import running_on_a_thread, settings_for
 
 HERE = Path(__file__).parent
 NODE = shutil.which("node")
@@ -60,12 +60,8 @@ def fake() -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="module")
 def address(tiny_arpa: Path) -> Iterator[str]:
-    command = server_command("--listen", "127.0.0.1:0", "--model", f"tiny={tiny_arpa}")
-    with subprocess.Popen(
-        [*command, "--log-format", "json"], stderr=subprocess.PIPE, text=True
-    ) as process:
-        yield str(ServerProcess(process, "", []).wait_for("ready")["address"])
-        process.kill()
+    with running_on_a_thread(settings_for(tiny_arpa)) as listening:
+        yield listening
 
 
 def test_scores_are_those_worked_out_by_hand(address: str) -> None:

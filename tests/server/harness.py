@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from google.rpc.status_pb2 import Status
 from lmscore.server.command import command
 from lmscore.server.lifecycle import Server, build
 from lmscore.server.observability import Observability
+from lmscore.server.repository import ServedModel
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub as _Stub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub as _ModelStub
@@ -55,6 +59,29 @@ async def running(
             yield Connection(server, channel)
     finally:
         await server.stop()
+
+
+@contextmanager
+def running_on_a_thread(settings: Settings, *served: ServedModel) -> Iterator[str]:
+    """Where a server listens, for clients that block; it has these models, or loads its own."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop]] = Future()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with running(settings, load=not served) as connection:
+            for model in served:
+                connection.server.repository.add(model)
+            started.set_result((connection.server.address, asyncio.get_running_loop()))
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    address, loop = started.result(timeout=60)
+    try:
+        yield address
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=30)
 
 
 def settings_for(path: Path, **overrides: Any) -> Settings:

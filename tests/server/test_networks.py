@@ -1,4 +1,4 @@
-"""A network in a folder, served by a real process, and what keeps one from being served."""
+"""A network in a folder, served on a real port, and what keeps one from being served."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lmscore.models.errors import ModelFormatError, ModelNotFoundError
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.server import logs
 from lmscore.server.lifecycle import build
+from lmscore.server.settings import ModelSource
 from lmscore.server.stages import StartError
 from tests.server.character_network import CHARACTERS, CPU, random_tensors, write
 from tests.server.harness import (
-    ServerProcess,
     command_here,
-    server_command,
+    running_on_a_thread,
     settings_for,
 )
 
@@ -62,13 +62,10 @@ def log_prob(tensors: dict[str, Tensor], text: str, context: str = "") -> float:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[Client]:
-    arguments = ["--listen", "127.0.0.1:0", "--log-format", "json", "--model", f"net={folder}"]
-    arguments += ["--device", "cpu", "--dtype", "float32", "--threads", "1"]
-    with subprocess.Popen(server_command(*arguments), stderr=subprocess.PIPE, text=True) as process:
-        address = ServerProcess(process, "", []).wait_for("ready")["address"]
-        with Client(address, model="net") as connected:
-            yield connected
-        process.kill()
+    models = (ModelSource(name="net", path=folder),)
+    settings = settings_for(folder, model=models, device="cpu", dtype="float32", threads=1)
+    with running_on_a_thread(settings) as address, Client(address, model="net") as connected:
+        yield connected
 
 
 def test_scores_are_those_of_plain_pytorch(client: Client, tensors: dict[str, Tensor]) -> None:
