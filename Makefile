@@ -14,7 +14,8 @@ demo: .venv/installed  ## Serve the demo models; score, re-rank, generate and se
 	@$(BIN)/python checkpoints/demo/demo.py
 
 test: .venv/installed  ## Run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	@# The order is that of tests/conftest.py; by itself, xdist runs files of few tests last.
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: lint types contract test  ## All that CI runs
 

@@ -6,8 +6,22 @@ import pytest
 from hypothesis import settings
 
 # Examples are never timed: the machines that run them are shared, and compile on first use.
-settings.register_profile("lmscore", deadline=None)
+settings.register_profile("lmscore", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile
 settings.load_profile("lmscore")
+
+LONG_FOLDERS = {"deploy", "soak"}
+LONG_FILES = {"test_command.py", "test_lifecycle.py", "test_ngram_file.py", "test_processes.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts processes comes first: as the last file, it would keep one worker alone busy."""
+    items.sort(
+        key=lambda item: (
+            item.path.parent.name not in LONG_FOLDERS and item.path.name not in LONG_FILES
+        )
+    )
+
 
 TINY_ARPA = """\
 \\data\\

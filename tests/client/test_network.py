@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,33 +14,16 @@ from lmscore.client.cli.app import run
 from lmscore.client.results import NO_TOKEN_ID
 from lmscore.server.repository import ServedModel
 from tests.server.bigrams import AFTER, CHARACTERS, characters
-from tests.server.harness import running, settings_for
+from tests.server.harness import running_on_a_thread, settings_for
 
 UNKNOWN = -100 * math.log(10)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A server on a thread of its own, where its event loop is."""
-    started, stop = threading.Event(), asyncio.Event()
-    found: list[str] = []
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def serve() -> None:
-        async with running(settings_for(Path("none")), load=False) as connection:
-            model = characters()
-            connection.server.repository.add(ServedModel("tiny", 1, "ab" * 32, model))
-            found.append(connection.server.address)
-            loops.append(asyncio.get_running_loop())
-            started.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert started.wait(timeout=30)
-    yield found[0]
-    loops[0].call_soon_threadsafe(stop.set)
-    thread.join(timeout=30)
+    served = ServedModel("tiny", 1, "ab" * 32, characters())
+    with running_on_a_thread(settings_for(Path("none")), served) as listening:
+        yield listening
 
 
 @pytest.fixture

@@ -84,11 +84,10 @@ def test_prometheus_finds_what_panels_and_rules_ask_for_and_counts_every_call() 
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed (Debian's package prometheus has it)")
     with serving("--processes", "2") as servers, prometheus(servers.metrics) as source:
-        ended = Counter(traffic(servers.grpc, 6, 25))
+        ended = Counter(traffic(servers.grpc, 4, 40))
         time.sleep(SETTLE_SECONDS)
-        wrong = [
-            found for found in (*panel_findings(source, 6), *rule_findings(source)) if found.problem
-        ]
+        findings = (*panel_findings(source, 4 + SETTLE_SECONDS), *rule_findings(source))
+        wrong = [found for found in findings if found.problem]
         counted = calls_counted(source)
         exposition = urllib.request.urlopen(f"http://{servers.metrics}/metrics").read()
 

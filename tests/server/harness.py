@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+from click.testing import CliRunner, Result
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from lmscore.server.building import build
+from lmscore.server.command import command
 from lmscore.server.observability import Observability
+from lmscore.server.repository import ServedModel
 from lmscore.server.server import Server
 from lmscore.server.settings import ModelSource, Settings
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub as _Stub
@@ -54,6 +60,29 @@ async def running(
             yield Connection(server, channel)
     finally:
         await server.stop()
+
+
+@contextmanager
+def running_on_a_thread(settings: Settings, *served: ServedModel) -> Iterator[str]:
+    """Where a server listens, for clients that block; it has these models, or loads its own."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop]] = Future()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with running(settings, load=not served) as connection:
+            for model in served:
+                connection.server.repository.add(model)
+            started.set_result((connection.server.address, asyncio.get_running_loop()))
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    address, loop = started.result(timeout=60)
+    try:
+        yield address
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=30)
 
 
 def settings_for(path: Path, **overrides: Any) -> Settings:
@@ -120,6 +149,13 @@ class ServerProcess:
 
 def server_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "lmscore.server.launcher", *arguments]
+
+
+def command_here(*arguments: str, **environment: str) -> Result:
+    """The command within this process, which is sooner; not for what starts, or sets up its log."""
+    unset = {name: None for name in os.environ if name.startswith("LMSCORE_")}
+    given: dict[str, str | None] = {**unset, **environment}
+    return CliRunner(catch_exceptions=False).invoke(command, arguments, env=given)
 
 
 def run_server_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

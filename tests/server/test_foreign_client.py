@@ -6,22 +6,21 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server.harness import ServerProcess
+from tests.server.harness import running_on_a_thread, settings_for
 
 BUF = shutil.which("buf", path=str(Path(sys.executable).parent)) or shutil.which("buf")
 
 pytestmark = pytest.mark.skipif(BUF is None, reason="buf is not installed")
 
 
-def buf_curl(server: ServerProcess, method: str, message: object) -> dict[str, Any]:
+def buf_curl(address: str, method: str, message: object) -> dict[str, Any]:
     """What `buf curl` prints for a call: the answer, or the error."""
-    url = f"http://{server.address}/lmscore.v1.{method}"
+    url = f"http://{address}/lmscore.v1.{method}"
     plain_grpc = ("--protocol", "grpc", "--http2-prior-knowledge")
     done = subprocess.run(
         [str(BUF), "curl", *plain_grpc, "--data", json.dumps(message), url],
@@ -34,25 +33,16 @@ def buf_curl(server: ServerProcess, method: str, message: object) -> dict[str, A
     return answer
 
 
-def test_buf_curl_scores_ranks_describes_models_and_reads_errors(
-    start_server: Callable[..., ServerProcess], tiny_arpa: Path
-) -> None:
-    server = start_server("--model", f"tiny={tiny_arpa}")
-
-    scored = buf_curl(
-        server, "LanguageModelService/Score", {"model": {"name": "tiny"}, "texts": ["a b", "c"]}
-    )
-    hypotheses = [{"text": "b a"}, {"text": "a b"}]
-    ranked = buf_curl(
-        server,
-        "LanguageModelService/Rescore",
-        {"model": {"name": "tiny"}, "lists": [{"hypotheses": hypotheses}], "weights": [{}]},
-    )
-    listed = buf_curl(server, "ModelService/ListModels", {})
-    described = buf_curl(server, "ModelService/GetModel", {"model": {"name": "tiny"}})
-    failed = buf_curl(
-        server, "LanguageModelService/Score", {"model": {"name": "x"}, "texts": ["a"]}
-    )
+def test_buf_curl_scores_ranks_describes_models_and_reads_errors(tiny_arpa: Path) -> None:
+    tiny = {"model": {"name": "tiny"}}
+    lists = [{"hypotheses": [{"text": "b a"}, {"text": "a b"}]}]
+    score, rescore = "LanguageModelService/Score", "LanguageModelService/Rescore"
+    with running_on_a_thread(settings_for(tiny_arpa)) as address:
+        scored = buf_curl(address, score, {**tiny, "texts": ["a b", "c"]})
+        ranked = buf_curl(address, rescore, {**tiny, "lists": lists, "weights": [{}]})
+        listed = buf_curl(address, "ModelService/ListModels", {})
+        described = buf_curl(address, "ModelService/GetModel", tiny)
+        failed = buf_curl(address, score, {"model": {"name": "x"}, "texts": ["a"]})
 
     assert scored["scores"][0]["logProb"] == pytest.approx(-1.897, abs=1e-3)
     assert scored["scores"][1]["oovCount"] == 1

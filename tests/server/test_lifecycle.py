@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from lmscore.server.lifecycle import serve
+from lmscore.server.ports import Sharing, reserved
+from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.stages import Stage
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
-from tests.server.harness import ServerProcess, failure_of, run_server_command, server_command
+from tests.server.harness import (
+    ServerProcess,
+    command_here,
+    failure_of,
+    run_server_command,
+    running,
+    server_command,
+    settings_for,
+)
 
 Start = Callable[..., ServerProcess]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -53,6 +68,8 @@ def test_sigterm_finishes_what_runs_refuses_what_is_new_and_exits_with_0(
     start_server: Start, tiny_arpa: Path
 ) -> None:
     server = start_server("--model", f"tiny={tiny_arpa}")
+    loaded = next(event for event in server.events if event["event"] == "model loaded")
+    assert (loaded["model"], loaded["level"]) == ("tiny", "info")  # lines of JSON, as asked for
     with grpc.insecure_channel(server.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         watched = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
@@ -71,17 +88,48 @@ def test_sigterm_finishes_what_runs_refuses_what_is_new_and_exits_with_0(
     assert server.process.wait(timeout=20) == 0
 
 
-def test_drain_timeout_ends_calls_that_go_on(start_server: Start, tiny_arpa: Path) -> None:
-    server = start_server("--model", f"tiny={tiny_arpa}", "--drain-timeout-seconds", "0.2")
-    with grpc.insecure_channel(server.address) as channel:
-        stream = OpenStream(channel)
-        stream.ask(1)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=20) == 0
+@asynccontextmanager
+async def stopped_by_signals(
+    settings: Settings,
+) -> AsyncIterator[tuple[asyncio.Task[None], list[Stage], Any]]:
+    """A server within this process that signals to it stop, and a stream that it is answering."""
+    stages: list[Stage] = []
+    with reserved("127.0.0.1:0") as port:
+        address = f"127.0.0.1:{port}"
+        here = settings.model_copy(update={"listen": address})
+        serving = asyncio.create_task(serve(here, Sharing.AT_ONCE, stages.append))
+        async with asyncio.timeout(30):
+            while not stages:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        async with grpc.aio.insecure_channel(address) as channel:
+            stream: Any = LanguageModelServiceStub(channel).ScoreStream()
+            await stream.write(wire.ScoreStreamRequest(request_id=1, score=score_request()))
+            assert (await stream.read()).score.scores
+            yield serving, stages, stream
+
+
+async def test_drain_timeout_ends_calls_that_go_on(tiny_arpa: Path) -> None:
+    settings = settings_for(tiny_arpa, drain_timeout_seconds=0.2)
+    async with stopped_by_signals(settings) as (serving, _, stream):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 20)
         with pytest.raises(grpc.RpcError) as ended:
-            stream.close()
+            await stream.read()
         assert ended.value.code() is grpc.StatusCode.CANCELLED
         assert failure_of(ended.value).reason == "DRAIN_TIMEOUT"
+
+
+async def test_a_second_signal_stops_at_once(tiny_arpa: Path) -> None:
+    settings = settings_for(tiny_arpa, drain_timeout_seconds=3600)
+    async with stopped_by_signals(settings) as (serving, stages, stream), asyncio.timeout(20):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while Stage.DRAINING not in stages:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not serving.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+        with pytest.raises(grpc.RpcError):
+            await stream.read()
 
 
 def test_a_signal_while_loading_ends_the_process_at_once(tmp_path: Path) -> None:
@@ -102,28 +150,15 @@ def test_a_signal_while_loading_ends_the_process_at_once(tmp_path: Path) -> None
     process.communicate()
 
 
-def test_a_second_signal_stops_at_once(start_server: Start, tiny_arpa: Path) -> None:
-    server = start_server("--model", f"tiny={tiny_arpa}", "--drain-timeout-seconds", "3600")
-    with grpc.insecure_channel(server.address) as channel:
-        stream = OpenStream(channel)
-        stream.ask(1)
-        server.process.send_signal(signal.SIGTERM)
-        server.wait_for("draining")
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=20) == 0
-        with pytest.raises(grpc.RpcError):
-            stream.close()
-
-
-def test_health_knows_the_server_and_every_model(start_server: Start, tiny_arpa: Path) -> None:
-    server = start_server("--model", f"one={tiny_arpa},two={tiny_arpa}")
-    with grpc.insecure_channel(server.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+async def test_health_knows_the_server_and_every_model(tiny_arpa: Path) -> None:
+    models = tuple(ModelSource(name=name, path=tiny_arpa) for name in ("one", "two"))
+    async with running(settings_for(tiny_arpa, model=models)) as connection:
+        health = health_pb2_grpc.HealthStub(connection.channel)
         for service in ("", "one", "two", "lmscore.v1.LanguageModelService"):
-            answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == SERVING
         with pytest.raises(grpc.RpcError) as unknown:
-            health.Check(health_pb2.HealthCheckRequest(service="three"))
+            await health.Check(health_pb2.HealthCheckRequest(service="three"))
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -141,28 +176,32 @@ def test_a_port_in_use_is_one_clear_line(tiny_arpa: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "said"),
     [
-        ([], 2, "--model"),
-        (["--model", "tiny"], 2, "NAME=PATH"),
-        (["--model", "a b=x.arpa"], 2, "not a model name"),
-        (["--model", "a=x.arpa", "--model", "a=y.arpa"], 2, "two models are named a"),
-        (["--model", "a=x.arpa", "--listen", "nowhere"], 2, "HOST:PORT"),
-        (["--model", "a=x.arpa", "--threads", "0"], 2, "threads"),
-        (["--model", "a=x.arpa", "--threads", "many"], 2, "threads"),
-        (["--model", "a=x.arpa", "--config", "/does/not/exist.toml"], 2, "/does/not/exist.toml"),
-        (["--model", "a=/does/not/exist.arpa"], 1, "/does/not/exist.arpa"),
-        (["--no-such-flag"], 2, "no-such-flag"),
-        (["--model", "a=x\u0663.arpa", "--listen", "a:\u0663"], 2, "HOST:PORT"),
+        ([], "--model"),
+        (["--model", "tiny"], "NAME=PATH"),
+        (["--model", "a b=x.arpa"], "not a model name"),
+        (["--model", "a=x.arpa", "--model", "a=y.arpa"], "two models are named a"),
+        (["--model", "a=x.arpa", "--listen", "nowhere"], "HOST:PORT"),
+        (["--model", "a=x.arpa", "--threads", "0"], "threads"),
+        (["--model", "a=x.arpa", "--threads", "many"], "threads"),
+        (["--model", "a=x.arpa", "--config", "/does/not/exist.toml"], "/does/not/exist.toml"),
+        (["--no-such-flag"], "no-such-flag"),
+        (["--model", "a=x\u0663.arpa", "--listen", "a:\u0663"], "HOST:PORT"),
     ],
 )
-def test_what_cannot_start_says_why_without_a_traceback(
-    arguments: list[str], code: int, said: str
-) -> None:
-    done = run_server_command("--listen", "127.0.0.1:0", "--log-format", "json", *arguments)
+def test_settings_that_will_not_do_are_refused_in_words(arguments: list[str], said: str) -> None:
+    done = command_here("--listen", "127.0.0.1:0", "--log-format", "json", *arguments)
 
-    assert done.returncode == code
+    assert done.exit_code == 2
     assert said in done.stderr
+
+
+def test_a_wrong_setting_ends_the_process_without_a_traceback() -> None:
+    done = run_server_command("--model", "tiny")
+
+    assert done.returncode == 2
+    assert "NAME=PATH" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -187,7 +226,7 @@ def test_dry_run_scores_a_line_with_each_model_and_exits(tiny_arpa: Path) -> Non
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
     config = tmp_path / "lmscore.toml"
     config.write_text('threads = 3\nmax_texts = 30\nlisten = "127.0.0.1:1"\n')
-    done = run_server_command(
+    done = command_here(
         "--config", str(config), "--print-config", "--threads", "5",
         LMSCORE_THREADS="4", LMSCORE_MAX_TEXTS="40", LMSCORE_MODEL="m=/m.arpa",
     )  # fmt: skip
@@ -203,10 +242,10 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
 
 
 def test_printed_config_is_a_config_file(tmp_path: Path) -> None:
-    printed = run_server_command("--model", "m=/m.arpa", "--threads", "7", "--print-config").stdout
+    printed = command_here("--model", "m=/m.arpa", "--threads", "7", "--print-config").stdout
     config = tmp_path / "again.toml"
     config.write_text(printed)
-    again = run_server_command("--config", str(config), "--print-config").stdout
+    again = command_here("--config", str(config), "--print-config").stdout
 
     def values(text: str) -> list[str]:
         return [line.split("  #")[0] for line in text.splitlines()]
@@ -250,9 +289,9 @@ def test_what_is_not_installed_is_named(missing: str) -> None:
 def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
     config = tmp_path / "lmscore.toml"
     config.write_text("thread = 3\n")
-    done = run_server_command("--config", str(config), "--print-config")
+    done = command_here("--config", str(config), "--print-config")
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "thread" in done.stderr
 
 
@@ -269,11 +308,10 @@ def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
 def test_a_bad_value_in_the_file_is_refused(tmp_path: Path, written: str, said: str) -> None:
     config = tmp_path / "lmscore.toml"
     config.write_text(written)
-    done = run_server_command("--config", str(config), "--print-config")
+    done = command_here("--config", str(config), "--print-config")
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_an_address_without_a_host_means_every_interface(tmp_path: Path) -> None:
@@ -282,13 +320,6 @@ def test_an_address_without_a_host_means_every_interface(tmp_path: Path) -> None
 
     assert done.returncode == 1
     assert str(missing) in done.stderr.splitlines()[-1]  # and not the address
+    assert "Traceback" not in done.stderr
     assert "tls_certificate" in done.stderr  # what a port that others can reach should have
     assert "api_keys" in done.stderr
-
-
-def test_log_lines_are_json_if_asked_for(start_server: Start, tiny_arpa: Path) -> None:
-    server = start_server("--model", f"tiny={tiny_arpa}")
-
-    loaded = next(event for event in server.events if event["event"] == "model loaded")
-    assert loaded["model"] == "tiny"
-    assert loaded["level"] == "info"

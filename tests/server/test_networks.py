@@ -1,4 +1,4 @@
-"""A network in a folder, served by a real process, and what keeps one from being served."""
+"""A network in a folder, served on a real port, and what keeps one from being served."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 from torch import Tensor, nn
 
 from lmscore.client import Client, Hypothesis, NBestList
 from lmscore.models.errors import ModelFormatError, ModelNotFoundError
 from lmscore.models.loading import fingerprint, load_model
+from lmscore.server import logs
+from lmscore.server.building import build
+from lmscore.server.settings import ModelSource
+from lmscore.server.stages import StartError
 from tests.server.character_network import CHARACTERS, CPU, random_tensors, write
-from tests.server.harness import ServerProcess, run_server_command, server_command
+from tests.server.harness import (
+    command_here,
+    running_on_a_thread,
+    settings_for,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +62,10 @@ def log_prob(tensors: dict[str, Tensor], text: str, context: str = "") -> float:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[Client]:
-    arguments = ["--listen", "127.0.0.1:0", "--log-format", "json", "--model", f"net={folder}"]
-    arguments += ["--device", "cpu", "--dtype", "float32", "--threads", "1"]
-    with subprocess.Popen(server_command(*arguments), stderr=subprocess.PIPE, text=True) as process:
-        address = ServerProcess(process, "", []).wait_for("ready")["address"]
-        with Client(address, model="net") as connected:
-            yield connected
-        process.kill()
+    models = (ModelSource(name="net", path=folder),)
+    settings = settings_for(folder, model=models, device="cpu", dtype="float32", threads=1)
+    with running_on_a_thread(settings) as address, Client(address, model="net") as connected:
+        yield connected
 
 
 def test_scores_are_those_of_plain_pytorch(client: Client, tensors: dict[str, Tensor]) -> None:
@@ -184,18 +190,27 @@ def test_a_network_whose_scores_are_no_numbers_is_refused(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_cuda_where_there_is_none_is_one_clear_line(
+async def test_cuda_where_there_is_none_is_told_whatever_is_to_be_served(
     folder: Path, tiny_arpa: Path, device: str
 ) -> None:
     for path in (folder, tiny_arpa):
-        done = run_server_command(
-            "--listen", "127.0.0.1:0", "--model", f"m={path}", "--device", device
-        )
+        with pytest.raises(StartError, match="no CUDA") as refused:
+            await build(settings_for(path, device=device))
+        assert str(refused.value).startswith(f"device {device}: ")
 
-        assert done.returncode == 1
-        [line] = done.stderr.splitlines()
-        assert line.startswith(f"lmscore-server: device {device}: ")
-        assert "no CUDA" in line
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_server_that_cannot_have_its_device_ends_with_one_line(
+    tiny_arpa: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "configure_logs", lambda *_, **__: None)  # of this process
+    arguments = ("--listen", "127.0.0.1:0", "--model", f"m={tiny_arpa}", "--device", "cuda:1")
+    done = command_here(*arguments)
+
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("lmscore-server: device cuda:1: ")
+    assert "no CUDA" in line
 
 
 @pytest.mark.parametrize(
@@ -208,17 +223,16 @@ def test_cuda_where_there_is_none_is_one_clear_line(
     ],
 )
 def test_settings_of_networks_are_checked(flag: str, value: str, said: str) -> None:
-    done = run_server_command("--model", "m=x", flag, value)
+    done = command_here("--model", "m=x", flag, value)
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_settings_of_networks_come_from_flags_environment_and_file(tmp_path: Path) -> None:
     config = tmp_path / "lmscore.toml"
     config.write_text('device = "cpu"\ndtype = "bfloat16"\nmax_batch_tokens = 5\n')
-    done = run_server_command(
+    done = command_here(
         "--config", str(config), "--print-config", "--device", "cuda:3", LMSCORE_DTYPE="float32"
     )
 
@@ -231,13 +245,15 @@ def test_settings_of_networks_come_from_flags_environment_and_file(tmp_path: Pat
 
 
 def test_a_dry_run_says_what_the_network_is_and_where_it_computes(
-    folder: Path, tensors: dict[str, Tensor]
+    folder: Path, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run_server_command(
-        "--model", f"net={folder}", "--device", "cpu", "--dtype", "float32", "--dry-run"
-    )
+    monkeypatch.setattr(logs, "configure_logs", lambda *_, **__: None)  # of this process
+    with capture_logs():
+        done = command_here(
+            "--model", f"net={folder}", "--device", "cpu", "--dtype", "float32", "--dry-run"
+        )
 
-    assert done.returncode == 0
+    assert done.exit_code == 0
     made_of, _, scored = done.stdout.partition("; ")
     assert made_of == "net: lstm of 12+10 units, 29 characters, on cpu in float32"
     expected = log_prob(tensors, "the quick brown fox jumps over the lazy dog")

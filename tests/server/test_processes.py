@@ -71,7 +71,7 @@ class Repeated:
         end = threading.Event()
 
         def repeat() -> None:
-            while not end.wait(0.02):
+            while not end.wait(0.05):
                 try:
                     self._work()
                 except (AssertionError, OSError, grpc.RpcError) as failure:

@@ -34,9 +34,9 @@ async def test_no_answer_is_wrong_or_lost_while_others_fail(tmp_path: Path) -> N
             )
             async with faults.slow_readers_released(scene):
                 await asyncio.gather(
-                    load.run_load(direct, cases, tally, tasks=12, seconds=3, seed=1),
+                    load.run_load(direct, cases, tally, tasks=12, seconds=2, seed=1),
                     load.run_load(
-                        proxied, cases, through, tasks=4, seconds=3, seed=2, allowed=THROUGH_PROXY
+                        proxied, cases, through, tasks=4, seconds=2, seed=2, allowed=THROUGH_PROXY
                     ),
                     *(fault(scene) for fault in faults.FAULTS.values()),
                 )

@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lmscore.client.cli.app import run
-from tests.server.harness import run_server_command
+from lmscore.server import logs
+from tests.server.harness import command_here
 from tests.server.rollout.repositories import following, put_version
 
 
@@ -55,11 +57,15 @@ async def test_versions_are_loaded_labelled_listed_and_unloaded(
         assert "only on the server's admin address" in capsys.readouterr().err
 
 
-def test_dry_run_tries_the_newest_version_of_each_model(tmp_path: Path) -> None:
+def test_dry_run_tries_the_newest_version_of_each_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "configure_logs", lambda *_, **__: None)  # of this process
     for version in (1, 2):
         put_version(tmp_path, version)
-    done = run_server_command("--repository", str(tmp_path), "--dry-run")
+    with capture_logs() as lines:
+        done = command_here("--repository", str(tmp_path), "--dry-run")
 
-    assert done.returncode == 0
-    assert "m/2/model.arpa" in done.stderr
+    assert done.exit_code == 0
+    assert {line["path"] for line in lines} == {str(tmp_path / "m/2/model.arpa")}
     assert done.stdout.startswith("m: ngram, 5 tokens")
