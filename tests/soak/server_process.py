@@ -84,6 +84,10 @@ class SoakServer:
             early += '"event": "request' in line  # also those that were left out
         return early
 
+    def count(self, event: str) -> int:
+        """How often something was logged, by earlier processes as well."""
+        return self.log_text().count(f'"event": "{event}"')
+
     def log_text(self) -> str:
         """All that was logged, by earlier processes as well."""
         return self._log.read_text()
