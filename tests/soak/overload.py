@@ -15,11 +15,8 @@ from lmscore.server.scheduling.merging import size_of
 from tests.soak.expected import NETWORK_NATS
 from tests.soak.report import Tally
 
-WAITING = 32
-"""Calls that may wait or run; the server refuses more.
-
-It scores some twelve as one: as many must wait meanwhile, or the next ones would be fewer.
-"""
+WAITING = 8
+"""Calls that may wait or run; the server refuses more."""
 
 ADMITTED = WAITING * 3 // 4
 """Of one caller: it gets at most three times what it leaves to others."""

@@ -63,4 +63,4 @@ async def test_as_many_as_may_wait_are_answered_and_the_others_told_when_to_come
 
 
 def test_the_wait_allowed_is_that_of_the_queue() -> None:
-    assert longest_wait_seconds(capacity=33.0) == 2.25
+    assert longest_wait_seconds(capacity=9.0) == 2.25
