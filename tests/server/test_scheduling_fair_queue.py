@@ -119,6 +119,23 @@ def test_taking_others_along_is_at_their_callers_expense() -> None:
     assert [each.call.caller for each in served(queue)][:3] == ["b", "b", "b"]
 
 
+def test_what_waits_is_not_put_off_by_younger_work_of_its_caller_that_is_taken_along() -> None:
+    first, waiting = item("a", 10, name="x"), item("a", 10, name="y")
+    queue = queue_of(first, item("b", 10, name="x"), waiting)
+    queue.take(first)
+
+    for _ in range(5):
+        for caller in ("a", "a", "b"):
+            queue.add(item(caller, 10, name="x"))
+        entry = queue.peek()
+        assert entry is not None
+        if entry is waiting:
+            return
+        for each in [entry, *queue.companions(entry, lambda each: each.name == "x")]:
+            queue.take(each)
+    raise AssertionError("it has had no turn")
+
+
 def test_companions_are_of_the_same_class_and_come_in_turn() -> None:
     a = [item("a", 10, name="x") for _ in range(3)]
     b = [item("b", 10, name=name) for name in ("x", "y", "x")]

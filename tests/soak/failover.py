@@ -66,6 +66,8 @@ async def _kill_in_turn(
     began = time.monotonic()
     await in_use(first)
     tally.figures["back in use after (s)"] = time.monotonic() - began
+    if early := first.calls_before_ready():
+        tally.problem(f"{early} calls were sent to a server that had not loaded its models")
     await asyncio.sleep(pause_seconds)
     second.kill()  # from now on it is the first, or nothing
     tally.faults["server killed"] += 1

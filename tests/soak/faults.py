@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -150,7 +149,10 @@ def convert_on_full_disk(
     source: Path, target: Path, tally: Tally, *, max_bytes: int, options: Sequence[str] = ()
 ) -> None:
     """Run lmscore-convert where no file may be larger, and see what it says and leaves behind."""
-    code = "import sys; from lmscore.models.commands.convert import main; sys.exit(main())"
+    # The process limits itself: between fork and exec, gRPC's threads would be missing here.
+    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({max_bytes}, {max_bytes}))"
+    command = "from lmscore.models.commands.convert import main; sys.exit(main())"
+    code = f"import resource, sys; {limit}; {command}"
     before = set(target.parent.iterdir())
     done = subprocess.run(
         [sys.executable, "-c", code, str(source), str(target), *options],
@@ -158,7 +160,6 @@ def convert_on_full_disk(
         text=True,
         check=False,
         timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes)),
     )
     tally.faults["disk full while converting"] += 1
     if done.returncode != 1 or len(done.stderr.splitlines()) != 1:

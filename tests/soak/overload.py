@@ -18,6 +18,13 @@ from tests.soak.report import Tally
 WAITING = 8
 """Calls that may wait or run; the server refuses more."""
 
+ADMITTED = WAITING * 3 // 4
+"""Of one caller: it gets at most three times what it leaves to others."""
+
+ROUNDS = 6  # of either kind, in the time given, if there are enough answers by then
+LEAST_ANSWERS = 60
+MOST = 4  # times the time given, to get so many
+
 TIMES = 4  # what it can answer
 LEAST_GOODPUT = 0.9  # of what it answers when as many wait as may
 TIMEOUT_SECONDS = 60.0
@@ -44,20 +51,34 @@ class Work:
 
 
 async def run_overload(address: str, work: Work, tally: Tally, *, seconds: float) -> None:
-    """Measure what the server can do, then offer it several times as much."""
+    """Measure what the server can do, and what it does when offered several times as much.
+
+    Both in turn, so that what else the machine does slows both down, and until there are enough
+    answers to tell them apart.
+    """
+    done, overloaded = Tally("capacity"), Tally("overloaded")
+    done_seconds = overloaded_seconds = 0.0
+    began, least = time.monotonic(), 0
     async with AsyncClient(address, timeout=TIMEOUT_SECONDS, channel=NO_RETRIES) as client:
-        await _closed_loop(client, work, Tally("warm"), seconds / 8)
-        capacity = await _closed_loop(client, work, tally, seconds * 3 / 8)
-        overloaded = Tally("overloaded")
-        rate = await open_loop(client, work, overloaded, capacity * TIMES, seconds / 2)
+        await closed_loop(client, work, Tally("warm"), seconds / 8)
+        while time.monotonic() < began + (seconds if least > LEAST_ANSWERS else MOST * seconds):
+            done_seconds += await closed_loop(client, work, done, seconds / ROUNDS)
+            rate = TIMES * done.codes["OK"] / done_seconds
+            overloaded_seconds += await open_loop(client, work, overloaded, rate, seconds / ROUNDS)
+            least = min(done.codes["OK"], overloaded.codes["OK"])
+    capacity = done.codes["OK"] / done_seconds
+    goodput = overloaded.codes["OK"] / overloaded_seconds
     tally.figures |= {
         "capacity (answers/s)": capacity,
-        "offered (calls/s)": capacity * TIMES,
-        "goodput (answers/s)": rate,
-        "goodput (% of capacity)": 100 * rate / capacity,
+        "offered (calls/s)": overloaded.requests / overloaded_seconds,
+        "goodput (answers/s)": goodput,
+        "goodput (% of capacity)": 100 * goodput / capacity,
+        "answers that it is measured with": least,
         "p99 when overloaded (ms)": overloaded.quantile_ms(0.99),
         "p99 allowed (ms)": 1e3 * longest_wait_seconds(capacity),
     }
+    tally.seconds += done.seconds
+    take_over(tally, done)
     take_over(tally, overloaded)
 
 
@@ -77,22 +98,22 @@ def check_overload(tally: Tally) -> None:
         tally.problem("nothing was refused")
 
 
-async def _closed_loop(client: AsyncClient, work: Work, tally: Tally, seconds: float) -> float:
-    """Answers a second while as many calls are under way as may wait."""
+async def closed_loop(client: AsyncClient, work: Work, tally: Tally, seconds: float) -> float:
+    """Keep as many calls under way as the server lets in; gives the seconds that it took."""
     began = time.monotonic()
 
     async def caller() -> None:
         while time.monotonic() < began + seconds:
             await ask(client, work, tally)
 
-    await asyncio.gather(*(caller() for _ in range(WAITING)))
-    return tally.codes["OK"] / (time.monotonic() - began)
+    await asyncio.gather(*(caller() for _ in range(ADMITTED)))
+    return time.monotonic() - began
 
 
 async def open_loop(
     client: AsyncClient, work: Work, tally: Tally, rate: float, seconds: float
 ) -> float:
-    """Begin so many calls a second whatever becomes of them; gives the answers a second."""
+    """Begin so many calls a second whatever becomes of them; gives the seconds until all ended."""
     began = time.monotonic()
     calls: set[asyncio.Task[None]] = set()
     for number in range(round(rate * seconds)):
@@ -102,7 +123,7 @@ async def open_loop(
         call.add_done_callback(calls.discard)
     await asyncio.gather(*calls)
     tally.check_settled()
-    return tally.codes["OK"] / (time.monotonic() - began)
+    return time.monotonic() - began
 
 
 async def ask(client: AsyncClient, work: Work, tally: Tally) -> None:

@@ -16,7 +16,7 @@ from lmscore.models.loading import load_model
 from lmscore.models.network.placement import Placement
 from lmscore.models.ngram.file import save_ngram
 from lmscore.models.ngram.model import NgramModel
-from tests.soak import failing_model, failover, faults, fuzz, load, overload
+from tests.soak import deployment, failing_model, failover, faults, fuzz, load, overload
 from tests.soak.expected import DEMO_MODELS, Library
 from tests.soak.proxy import proxy_to
 from tests.soak.report import Tally
@@ -73,7 +73,7 @@ def model_arguments(paths: dict[str, Path], **settings: int) -> list[str]:
 
 def run_load_and_faults(plan: Plan) -> Tally:
     """Clients that check every answer, while everything around them goes wrong."""
-    tally, seconds = Tally("load"), plan.seconds * 0.4
+    tally, seconds = Tally("load"), plan.seconds * 0.3
     paths = models_in(plan.folder)
     cases = Library(paths, plan.seed).cases(CASES_EACH)
     other = plan.folder / "other.arpa"
@@ -165,9 +165,12 @@ def run_overload(plan: Plan) -> Tally:
 
 
 def overload_work() -> overload.Work:
-    """Texts that keep a network busy for a while."""
+    """Texts that keep a network busy: for so long that refusing three others is little work.
+
+    Clients and server share this machine. Three such requests are scored as one, and as many wait.
+    """
     model = load_model(DEMO_MODELS["lstm"], placement=Placement("cpu", "float32", threads=1))
-    texts = [text for text in Library({}, 0).texts(1000) if len(text) > 50][:60]
+    texts = [text for text in Library({}, 0).texts(3000) if len(text) > 50][:240]
     scores = model.score(ScoreBatch(Texts.from_strings(texts)))
     return overload.Work("lstm", texts, scores.log_probs.tolist())
 
@@ -228,12 +231,36 @@ def run_failover(plan: Plan) -> Tally:
     return tally
 
 
+def run_deployment(plan: Plan) -> Tally:
+    """Workers that are killed, and versions that come and are no good."""
+    tally = Tally("deployment")
+    repository, copies = plan.folder / "repository", plan.folder / "copies"
+    copies.mkdir()
+    models = models_in(copies)
+    cases = Library(models, plan.seed).cases(CASES_EACH)
+    deployment.deploy(repository, models)
+    arguments = ["--repository", str(repository), "--threads", "1", *deployment.SETTINGS]
+    with soak_server(plan.folder / "deployment.log", *arguments) as server:
+        asyncio.run(
+            deployment.run_deployment(
+                deployment.deployed(server, repository, tally),
+                cases,
+                tasks=min(plan.clients, 48),
+                seconds=plan.seconds * 0.15,
+                seed=plan.seed,
+            )
+        )
+        check_server(server, tally, growth=False)
+    return tally
+
+
 PARTS: dict[str, Callable[[Plan], Tally]] = {
     "load": run_load_and_faults,
     "failures": run_failures,
     "overload": run_overload,
     "fuzz": run_fuzz,
     "failover": run_failover,
+    "deployment": run_deployment,
 }
 
 

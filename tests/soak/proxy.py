@@ -23,6 +23,7 @@ class Proxy:
         self._flowing.set()
         self.bytes_per_second: float | None = None  # of each direction of each connection
         self.accepted = 0  # connections so far
+        self.refusing = 0  # so many of the next connections
 
     @property
     def address(self) -> str:
@@ -68,6 +69,11 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         self.accepted += 1
+        if self.refusing:
+            self.refusing -= 1
+            self._tasks.discard(task)
+            writer.transport.abort()
+            return
         far_writer = None
         with suppress(OSError, asyncio.CancelledError):  # whoever was cut off finds out by itself
             far_reader, far_writer = await asyncio.open_connection(*self._target)

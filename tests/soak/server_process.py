@@ -75,6 +75,19 @@ class SoakServer:
         family = [process, *process.children(recursive=True)]
         return sum(each.memory_info().rss for each in family)
 
+    def calls_before_ready(self) -> int:
+        """Calls that ended in the present process before all its models answered."""
+        early = 0
+        for line in self._log.read_text()[self._from :].splitlines():
+            if '"ready"' in line:
+                return early
+            early += '"event": "request' in line  # also those that were left out
+        return early
+
+    def count(self, event: str) -> int:
+        """How often something was logged, by earlier processes as well."""
+        return self.log_text().count(f'"event": "{event}"')
+
     def log_text(self) -> str:
         """All that was logged, by earlier processes as well."""
         return self._log.read_text()

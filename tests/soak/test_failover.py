@@ -42,6 +42,7 @@ async def test_calls_of_a_server_that_dies_are_answered_by_the_other(
 
             await asyncio.to_thread(first.start)
             await in_use(first)
+            assert first.calls_before_ready() == 0
             second.kill()  # from now on it is the first, or nothing
             again = await asyncio.gather(*(_score(client) for _ in range(CALLS)))
     assert set(again) == {expected}

@@ -11,14 +11,18 @@ from lmscore.models.language_model import BatchScores, ScoreBatch, Texts
 from lmscore.server.repository import ServedModel
 from tests.server.bigrams import BigramModel, characters
 from tests.server.harness import running, settings_for
-from tests.soak.overload import NO_RETRIES, WAITING, Work, ask, longest_wait_seconds, open_loop
+from tests.soak.overload import (
+    ADMITTED,
+    NO_RETRIES,
+    WAITING,
+    Work,
+    ask,
+    longest_wait_seconds,
+    open_loop,
+)
 from tests.soak.report import Tally
 
 CALLS = 5 * WAITING
-
-
-ADMITTED = WAITING * 3 // 4
-"""Of one caller: it gets at most three times what it leaves to others."""
 
 
 class _HeldModel(BigramModel):

@@ -40,6 +40,9 @@ class ChannelSettings:
             ("grpc.max_receive_message_length", self.max_message_bytes),
             ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1000)),
             ("grpc.keepalive_timeout_ms", 20_000),
+            # A call's tries are over within a second: those who try to connect only then, which is
+            # gRPC's way, fail calls for want of a connection that the next process would take.
+            ("grpc.initial_reconnect_backoff_ms", 100),
         ]
 
     def _service_config(self, address: str) -> dict[str, Any]:

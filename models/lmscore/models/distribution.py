@@ -64,6 +64,16 @@ def predict_after(model: LanguageModel[Any], states: Any, n: int, k: int) -> Dis
     return result
 
 
+def warm_up(model: LanguageModel[Any]) -> None:
+    """Compile all that distributions of a model need; takes seconds once on a machine."""
+    texts = Texts.from_strings([""])
+    predict(model, texts, 1)
+    batch = ScoreBatch(texts, per_token=True)
+    events = model.score(batch).tokens
+    if events is not None:  # as they were asked for
+        event_details(model, batch, events, 1)
+
+
 def event_details(
     model: LanguageModel[Any], batch: ScoreBatch, events: TokenArrays, k: int
 ) -> EventDetails:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
-from lmscore.models.decoding.batch import warm_up
+from lmscore.models import distribution
+from lmscore.models.decoding import batch as decoding
 from lmscore.models.error_detection.calibration import read_calibration
 from lmscore.models.errors import CapabilityError
-from lmscore.models.language_model import NetworkDescription
+from lmscore.models.language_model import LanguageModel, NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
 from lmscore.server.repository import ServedModel
@@ -44,8 +46,7 @@ def load(
     log.info("loading model", model=source.name, version=version, path=str(source.path))
     started = time.perf_counter()
     model = load_model(source.path, placement=placement, copy=copy)
-    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
-        warm_up(model)
+    _warm_up(model)
     hashed = fingerprint(source.path)
     seconds = time.perf_counter() - started
     calibration = read_calibration(source.path, hashed)
@@ -68,3 +69,10 @@ def load(
         **place,
     )
     return served
+
+
+def _warm_up(model: LanguageModel[Any]) -> None:
+    """Compile all that calls may need: the first of them would wait for seconds, others with it."""
+    with suppress(CapabilityError):  # a model that can only score has nothing to compile for
+        decoding.warm_up(model)
+        distribution.warm_up(model)

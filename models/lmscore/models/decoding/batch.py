@@ -231,7 +231,9 @@ class DecodingBatch(Generic[State]):
 def warm_up(model: LanguageModel[State]) -> None:
     """Compile all that decoding from a model needs; takes seconds once on a machine."""
     batch = DecodingBatch(model)
-    sampling = Decoding(Sampling(), repetition_penalty=1.1, alternatives=1)
-    batch.add(model.initial_state(2), [NewSequence(sampling), NewSequence(Decoding(Beam(2)))])
+    filtered = Decoding(Sampling(), repetition_penalty=1.1, alternatives=1)
+    # The last two are what models draw that can do so without a whole distribution.
+    settings = [filtered, Decoding(Beam(2)), Decoding(Sampling()), Decoding()]
+    batch.add(model.initial_state(len(settings)), [NewSequence(each) for each in settings])
     for _ in range(2):
         batch.step()

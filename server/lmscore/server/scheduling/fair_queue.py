@@ -112,11 +112,16 @@ class _Lane(Generic[Entry]):
         self.due = start  # the clock when its first entry is due
         self.waiting: OrderedDict[Entry, None] = OrderedDict()
         self.cost = 0.0
+        self.debt = 0.0  # cost of entries that had their turn before older ones, which do not pay
         self.version = 0  # of what is due, in the heap
 
     @property
     def first(self) -> Entry:
         return next(iter(self.waiting))
+
+    def pay(self, start: float) -> None:
+        """Begin with the next entry, after what others have had before their time."""
+        self.start, self.debt = start + self.debt, 0.0
 
 
 class _Class(Generic[Entry]):
@@ -159,10 +164,14 @@ class _Class(Generic[Entry]):
 
     def take(self, entry: Entry) -> None:
         lane = self._lanes[entry.call.caller]
-        if entry is self.peek():
-            self._clock = lane.start = lane.due
+        if entry is not lane.first:
+            # Or more of the same, again and again, would put the first one off for ever.
+            lane.debt += entry.cost
+        elif entry is self.peek():
+            self._clock = lane.due
+            lane.pay(lane.due)
         else:
-            lane.start += entry.cost
+            lane.pay(lane.start + entry.cost)
         self._drop(lane, entry)
 
     def in_turn(self, wanted: Callable[[Entry], bool]) -> Iterator[Entry]:
@@ -176,7 +185,7 @@ class _Class(Generic[Entry]):
                 break
 
         for lane in self._lanes.values():
-            push(lane.start, filter(wanted, lane.waiting))
+            push(lane.start + lane.debt, filter(wanted, lane.waiting))
         while heap:
             due, _, entry, those = heapq.heappop(heap)
             yield entry
