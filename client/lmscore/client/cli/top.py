@@ -147,19 +147,11 @@ def _method_cells(method: MethodActivity) -> Iterator[str]:
 
 
 def _models(view: Overview) -> Table:
-    table = Table("model", "version", box=None, pad_edge=False)
-    headings = (
-        "scored/s",
-        "generated/s",
-        "texts",
-        "batch",
-        "waits",
-        "computes",
-        "OOV",
-        "perplexity",
-    )
-    for heading in (*headings, "memory"):
-        table.add_column(heading, justify="right")
+    table = Table("model", "ver.", box=None, pad_edge=False)
+    # Short, so that all stand in full on a terminal of 80 columns.
+    headings = ("scored/s", "gen./s", "texts", "batch", "waits", "runs", "OOV", "PPL", "memory")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     for model in view.models:
         table.add_row(Text(model.model), *_model_cells(model))
     return table
