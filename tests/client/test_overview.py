@@ -189,7 +189,13 @@ def test_a_metric_that_is_not_there_is_zero() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.000123, "123 µs"), (0.0456, "45.6 ms"), (1.5, "1.50 s"), (math.nan, "-")],
+    [
+        (0.000123, "123 µs"),
+        (0.0456, "45.6 ms"),
+        (0.2586, "259 ms"),
+        (1.5, "1.50 s"),
+        (math.nan, "-"),
+    ],
 )
 def test_times_have_the_unit_that_suits_them(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
