@@ -95,6 +95,16 @@ def test_when_most_calls_are_refused_there_are_no_retries_until_some_are_answere
     assert budget.refused()
 
 
+def test_a_quota_is_waited_for_however_often_it_refuses() -> None:
+    budget = RetryBudget()
+    refused = QuotaExceededError(
+        "busy", code=StatusCode.RESOURCE_EXHAUSTED, retry_after_seconds=0.1
+    )
+
+    assert all(Attempts(10, 4, budget).pause_after(refused) for _ in range(100))
+    assert budget.refused()
+
+
 # --- which calls ---
 
 CALLS: dict[str, Callable[[Client], object]] = {

@@ -241,6 +241,12 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
     } <= lines
 
 
+def test_an_empty_flag_beats_the_environment_too() -> None:
+    done = run_server_command("--metrics", "", "--print-config", LMSCORE_METRICS="127.0.0.1:1")
+
+    assert 'metrics = ""  # flag' in done.stdout.splitlines()
+
+
 def test_printed_config_is_a_config_file(tmp_path: Path) -> None:
     printed = command_here("--model", "m=/m.arpa", "--threads", "7", "--print-config").stdout
     config = tmp_path / "again.toml"
@@ -303,6 +309,8 @@ def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
         ('model = "a=\\u0000b"', "not a path"),
         ("threads = true", "threads"),
         ("drain_timeout_seconds = nan", "drain_timeout_seconds"),
+        ('trace_endpoint = "ftp://collector:4317"', "trace_endpoint"),
+        ('trace_endpoint = "http://collector"', "HOST:PORT"),
     ],
 )
 def test_a_bad_value_in_the_file_is_refused(tmp_path: Path, written: str, said: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from grpc import StatusCode
 
-from lmscore.client.errors import LmscoreError
+from lmscore.client.errors import LmscoreError, QuotaExceededError
 
 SHORTEST_SPREAD_SECONDS = 0.05
 _LONGEST_DOUBLING = 3
@@ -102,8 +102,7 @@ class Attempts:
         if error.code is not StatusCode.RESOURCE_EXHAUSTED or delay is None:
             return None
         self._made += 1
-        allowed = self._budget is None or self._budget.refused()
-        if not allowed or self._made == self._max_attempts:
+        if not self._may_try_again(error) or self._made == self._max_attempts:
             return None
         spread = max(SHORTEST_SPREAD_SECONDS, delay / 4)
         spread *= 2 ** min(self._made - 1, _LONGEST_DOUBLING)
@@ -111,3 +110,9 @@ class Attempts:
         if delay >= self.seconds_left:
             return None
         return min(pause, (delay + self.seconds_left) / 2)  # and leave time for the answer
+
+    def _may_try_again(self, error: LmscoreError) -> bool:
+        # A quota says when it has room, and nothing of the server's load.
+        if self._budget is None or isinstance(error, QuotaExceededError):
+            return True
+        return self._budget.refused()

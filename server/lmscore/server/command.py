@@ -69,7 +69,7 @@ def _run(
     given = {
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in flags.items()
-        if value
+        if value not in (None, ())  # an empty one is a value, which beats the other sources
     }
     try:
         settings, origins = load_settings(given, config)

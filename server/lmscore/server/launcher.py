@@ -12,6 +12,12 @@ def main() -> None:
         from lmscore.server.command import command
 
         command()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            raise
+        from lmscore.server.stopping import leave
+
+        leave(end.code or 0)
     except ModuleNotFoundError as error:  # the command imports what serves once it is to serve
         if (error.name or "lmscore").startswith("lmscore"):
             raise

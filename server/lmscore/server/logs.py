@@ -13,6 +13,8 @@ import structlog
 from lmscore.server.log_output import ImpatientStream
 from lmscore.server.tracebacks import format_traceback
 
+_EXPORTERS = "opentelemetry.exporter."
+
 
 def configure_logs(
     log_format: Literal["console", "json"], *, show_texts: bool = False, **fields: object
@@ -68,7 +70,9 @@ class _LibraryLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
         # What fills a message in can be a text, and so can what asyncio puts into further lines.
-        message = record.getMessage() if self._show_texts else str(record.msg).partition("\n")[0]
+        # Exporters of spans never have one: they fill in addresses and statuses.
+        told = self._show_texts or record.name.startswith(_EXPORTERS)
+        message = record.getMessage() if told else str(record.msg).partition("\n")[0]
         level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
         structlog.get_logger().log(level, message, logger=record.name, exc_info=record.exc_info)
 

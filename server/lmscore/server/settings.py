@@ -25,6 +25,7 @@ from pydantic import (
 
 ENVIRONMENT_PREFIX = "LMSCORE_"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ENDPOINT = re.compile(r"(https?://)?[^/\s]+:[0-9]{1,5}/?")
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
@@ -94,6 +95,12 @@ def _check_address(value: object) -> object:
 
 def _check_admin_address(value: object) -> object:
     return value if value == "" else _check_address(value)
+
+
+def _check_endpoint(value: object) -> object:
+    if isinstance(value, str) and value and not _ENDPOINT.fullmatch(value):
+        raise ValueError(f"{value!r} is not [http[s]://]HOST:PORT")
+    return value
 
 
 def _check_device(value: object) -> object:
@@ -318,7 +325,11 @@ class Settings(BaseModel):
         int, Field(ge=0, description="Most log lines a second about calls that ended; 0 for none")
     ] = 20
     trace_endpoint: Annotated[
-        str, Field(description="Where traces go: an OTLP/gRPC address; empty for none")
+        str,
+        BeforeValidator(_check_endpoint),
+        Field(
+            description="Where traces go over OTLP/gRPC, as [http[s]://]HOST:PORT; none if empty"
+        ),
     ] = ""
     trace_ratio: Annotated[
         float, Field(ge=0, le=1, description="Share of calls traced whose callers do not say")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,10 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> boo
     task.cancel()
     await asyncio.wait({task})
     return False
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: taking a loaded one apart takes seconds, and changes nothing."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

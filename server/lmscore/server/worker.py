@@ -27,6 +27,7 @@ from lmscore.server.ports import Sharing
 from lmscore.server.settings import Settings, settings_from_json, settings_to_json
 from lmscore.server.shared_metrics import FOLDER_VARIABLE, count_as
 from lmscore.server.stages import Stage, StartError
+from lmscore.server.stopping import leave
 
 LAST_SECONDS = 10.0
 """How long a worker without a supervisor may take to end by itself."""
@@ -131,3 +132,4 @@ def _serve(orders: Orders, line: SupervisorLine) -> None:
 
 if __name__ == "__main__":
     main()
+    leave(0)

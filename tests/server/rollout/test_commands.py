@@ -10,8 +10,10 @@ from structlog.testing import capture_logs
 
 from lmscore.client.cli.app import run
 from lmscore.server import logs
-from tests.server.harness import command_here
-from tests.server.rollout.repositories import following, put_version
+from lmscore.server.security.keys import new_key
+from tests.server.harness import command_here, running
+from tests.server.rollout.repositories import following, put_version, repository_settings
+from tests.server.security.certificates import Authority, Files
 
 
 async def lmscore(*arguments: str) -> int:
@@ -55,6 +57,38 @@ async def test_versions_are_loaded_labelled_listed_and_unloaded(
         assert await lmscore("admin", "label", "m", "last", "stable", *admin) == 2
         assert await lmscore("admin", "load", "m", "1", *public) == 1
         assert "only on the server's admin address" in capsys.readouterr().err
+
+
+async def test_operators_need_a_key_and_encryption_where_a_server_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_version(tmp_path / "models", 1)
+    files = Files(tmp_path / "server.pem", tmp_path / "server.key")
+    authority = Authority()
+    files.write(authority.pair())
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    key, lines = new_key("operator")
+    (tmp_path / "keys.toml").write_text(f"{lines}admin = true\n")
+    (tmp_path / "operator.key").write_text(key)
+    settings = repository_settings(
+        tmp_path / "models",
+        tls_certificate=files.certificate,
+        tls_key=files.key,
+        api_keys=tmp_path / "keys.toml",
+    )
+    async with running(settings) as connection:
+        assert connection.server.admin is not None
+        label = ("admin", "label", "m", "1", "stable")
+        encrypted = (
+            "--address", connection.server.admin.address, "--tls-ca", str(tmp_path / "ca.pem"),
+        )  # fmt: skip
+
+        assert await lmscore(*label, *encrypted) == 1
+        assert "key" in capsys.readouterr().err
+        assert (
+            await lmscore(*label, *encrypted, "--api-key-file", str(tmp_path / "operator.key")) == 0
+        )
+        assert "m version 1: ready, stable" in capsys.readouterr().err
 
 
 def test_dry_run_tries_the_newest_version_of_each_model(

@@ -111,6 +111,15 @@ def test_lines_of_other_libraries_are_lines_of_ours_without_what_fills_them(
     assert "Xerxes" not in line
 
 
+def test_a_collector_that_cannot_be_reached_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json")
+    exporter = logging.getLogger("opentelemetry.exporter.otlp")
+    exporter.error("Failed to export to %s: %s", "collector:4317", "UNAVAILABLE")
+
+    [line] = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "Failed to export to collector:4317: UNAVAILABLE"
+
+
 def modules_of(*roots: str) -> dict[str, ast.Module]:
     """The project's modules that these import, at their top or within functions, and so on."""
     found: dict[str, ast.Module] = {}

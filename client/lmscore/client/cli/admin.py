@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import click
 
-from lmscore.client.admin import AdminClient
 from lmscore.client.cli.options import address_option, timeout_option, utf8
 from lmscore.client.cli.output import note
+from lmscore.client.cli.security_options import open_admin_client
 from lmscore.client.results import ModelInfo
 
 _Command = Callable[..., None]
@@ -54,7 +54,7 @@ _version = click.argument("version", type=click.IntRange(min=1))
 @_connection
 def load(name: str, version: int, address: str, timeout: float) -> None:
     """Load a version, and keep it loaded beside newer ones."""
-    with AdminClient(address, timeout=timeout) as client:
+    with open_admin_client(address, timeout) as client:
         _tell(client.load_model(name, version))
 
 
@@ -67,7 +67,7 @@ def load(name: str, version: int, address: str, timeout: float) -> None:
 @_connection
 def unload(name: str, version: int, force: bool, address: str, timeout: float) -> None:
     """Give a version to no further calls; another one answers in its place."""
-    with AdminClient(address, timeout=timeout) as client:
+    with open_admin_client(address, timeout) as client:
         _tell(client.unload_model(name, version, force=force))
 
 
@@ -78,7 +78,7 @@ def unload(name: str, version: int, force: bool, address: str, timeout: float) -
 @_connection
 def label(name: str, version: int | None, label: str, address: str, timeout: float) -> None:
     """Let a label name a version, which is loaded first, or none any more."""
-    with AdminClient(address, timeout=timeout) as client:
+    with open_admin_client(address, timeout) as client:
         labelled = client.set_label(name, label, version)
     if labelled is not None:
         _tell(labelled)

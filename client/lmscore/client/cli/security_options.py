@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from lmscore.client.admin import AdminClient
 from lmscore.client.cli.output import complain
 from lmscore.client.client import Client
 from lmscore.client.credentials import API_KEY_VARIABLE, TlsSettings
+
+_AnyClient = TypeVar("_AnyClient", bound=Client)
 
 _META = "lmscore.client.cli.security"
 """Where click's context keeps the values, which thus need no place in every subcommand."""
@@ -75,10 +78,19 @@ def security_options(command: Any) -> Any:
 
 def open_client(address: str, timeout: float) -> Client:
     """A client as the options of the running subcommand describe it."""
+    return _opened(Client, address, timeout)
+
+
+def open_admin_client(address: str, timeout: float) -> AdminClient:
+    """The same of a server's admin address."""
+    return _opened(AdminClient, address, timeout)
+
+
+def _opened(kind: type[_AnyClient], address: str, timeout: float) -> _AnyClient:
     given = click.get_current_context().meta.get(_META, {})
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        client = Client(
+        client = kind(
             address,
             timeout=timeout,
             tls=_tls(given),

@@ -147,19 +147,11 @@ def _method_cells(method: MethodActivity) -> Iterator[str]:
 
 
 def _models(view: Overview) -> Table:
-    table = Table("model", "version", box=None, pad_edge=False)
-    headings = (
-        "scored/s",
-        "generated/s",
-        "texts",
-        "batch",
-        "waits",
-        "computes",
-        "OOV",
-        "perplexity",
-    )
-    for heading in (*headings, "memory"):
-        table.add_column(heading, justify="right")
+    table = Table("model", "ver.", box=None, pad_edge=False)
+    # Short, so that all stand in full on a terminal of 80 columns.
+    headings = ("scored/s", "gen./s", "texts", "batch", "waits", "runs", "OOV", "PPL", "memory")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     for model in view.models:
         table.add_row(Text(model.model), *_model_cells(model))
     return table
@@ -188,4 +180,6 @@ def duration(seconds: float) -> str:
         return "-"
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+    if seconds < 1:
+        return f"{seconds * 1e3:.{1 if seconds < 0.1 else 0}f} ms"
+    return f"{seconds:.2f} s"
