@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from lmscore.client import AsyncClient, Client, InvalidArgumentError
+from lmscore.client import AsyncClient, Client, DetectionThresholds, InvalidArgumentError
 from lmscore.client.cli.app import run
+from lmscore.models.error_detection.calibration import calibrate, write_calibration
+from lmscore.models.language_model import Texts
+from lmscore.models.loading import fingerprint, load_model
+from tests.client.served import served
 from tests.server.harness import running, settings_for
 
 
@@ -100,6 +104,29 @@ def test_a_text_without_errors_and_what_cannot_be_checked_have_their_exit_codes(
     assert "--calibrate" in capfd.readouterr().err
     assert run(["check", str(clean), "--address", address, "--threshold", "many"]) == 2
     assert run(["check", str(clean), "--address", "127.0.0.1:1", "--timeout", "0.2"]) == 2
+
+
+def test_models_tell_what_they_were_calibrated_to(
+    tiny_arpa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "calibrated.arpa"
+    path.write_bytes(tiny_arpa.read_bytes())
+    found = calibrate(load_model(path), [Texts.from_strings(["a b", "b"])], 0.5)
+    write_calibration(path, fingerprint(path), found)
+    with served({"calibrated": path, "plain": tiny_arpa}) as where:
+        with Client(where) as client:
+            models = {each.identity.name: each for each in client.list_models()}
+        capsys.readouterr()
+        assert run(["models", "--json", "--address", where]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    thresholds = {name: found.threshold(name) for name in ("surprisal", "misfit")}
+    assert models["plain"].detection_thresholds is None
+    assert models["calibrated"].detection_thresholds == DetectionThresholds(0.5, **thresholds)
+    assert [each.get("detection_thresholds") for each in records] == [
+        {"quantile": 0.5, **thresholds},
+        None,
+    ]
 
 
 def test_json_has_a_record_for_each_line(

@@ -158,7 +158,7 @@ def connect_to(
     address: str, timeout: float, models: Sequence[str]
 ) -> Iterator[tuple[Client, list[ModelIdentity]]]:
     """A client, and the models of those names; without names, the only one that the server has."""
-    with Client(address, timeout=timeout) as client:
+    with open_client(address, timeout) as client:
         names = models or [_only_model(client)]
         yield client, [client.get_model(model=name).identity for name in names]
 
