@@ -16,6 +16,7 @@ import structlog
 from lmscore.client import AsyncClient, Client, DetectionThresholds, InvalidArgumentError
 from lmscore.client.cli.app import run
 from lmscore.models.error_detection.calibration import calibrate, write_calibration
+from lmscore.models.error_detection.misfit import rescored_bytes
 from lmscore.models.language_model import Texts
 from lmscore.models.loading import fingerprint, load_model
 from tests.client.served import served
@@ -127,6 +128,35 @@ def test_models_tell_what_they_were_calibrated_to(
         {"quantile": 0.5, **thresholds},
         None,
     ]
+
+
+def test_lines_that_are_too_much_together_are_checked_one_by_one(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["a b a b", "b a c a", "a " * 50, "c"]
+    most = max(rescored_bytes(Texts.from_strings(lines[:2])).tolist())
+    monkeypatch.setattr("lmscore.server.convert.detect.MAX_RESCORED_BYTES", most)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(lines))
+
+    options = ["--threshold", "9", "--alternatives", "0", "--json"]
+    assert run(["check", str(text), "--address", address, *options]) == 2
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [each["line"] for each in records if "error" in each] == [3]
+    assert [[span["text"] for span in each.get("spans", [])] for each in records] == [
+        [],
+        ["c"],
+        [],
+        ["c"],
+    ]
+
+
+def test_a_page_without_a_folder_is_told_before_anything_is_checked(
+    text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = str(text.parent / "no" / "page.html")
+    assert run(["check", str(text), "--address", "127.0.0.1:1", "--html", nowhere]) == 2
+    assert "there is no folder" in capfd.readouterr().err
 
 
 def test_json_has_a_record_for_each_line(

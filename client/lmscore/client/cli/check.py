@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -37,6 +38,7 @@ from lmscore.client.results import ModelIdentity
 from lmscore.client.textfile import FileError, Line, LineReader
 
 FOUND, FAILED = 1, 2
+_NO_ROOM = "TEXT_TOO_LONG"  # maybe only beside the other lines of its request
 
 
 class CheckFailedError(click.ClickException):
@@ -114,6 +116,8 @@ def check(
         "spelling": spelling,
         "words": html is not None,
     }
+    if html is not None and not Path(html).parent.is_dir():
+        raise click.UsageError(f"there is no folder {Path(html).parent}")
     lines, found, failed = LineReader(source), 0, 0
     report = Report(source)
     with _failures(), ExitStack() as stack:
@@ -145,7 +149,11 @@ def _checked(
     while part := list(islice(rest, batch)):
         answer = client.detect_errors([line.text for line in part], **settings)
         for line, outcome in zip(part, answer.outcomes, strict=True):
-            yield line, outcome, answer.model
+            if isinstance(outcome, ItemError) and outcome.reason == _NO_ROOM and len(part) > 1:
+                alone = client.detect_errors([line.text], **settings)
+                yield line, alone.outcomes[0], alone.model
+            else:
+                yield line, outcome, answer.model
 
 
 @contextmanager
