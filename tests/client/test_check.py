@@ -151,6 +151,18 @@ def test_lines_that_are_too_much_together_are_checked_one_by_one(
     ]
 
 
+def test_lines_before_one_that_is_not_utf8_are_checked(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"a c\na \xff\na b\n")
+
+    assert run(["check", str(text), "--address", address, "--threshold", "9"]) == 2
+    out, err = capfd.readouterr()
+    assert out.startswith(f'{text}:1:3: "c" is unknown')
+    assert f"{text}:2: not UTF-8" in err
+
+
 def test_a_page_without_a_folder_is_told_before_anything_is_checked(
     text: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,8 +145,7 @@ def check(
 def _checked(
     client: Client, lines: LineReader, batch: int, settings: DetectSettings
 ) -> Iterator[tuple[Line, CheckedText | ItemError, ModelIdentity]]:
-    rest = iter(lines)
-    while part := list(islice(rest, batch)):
+    for part in _parts(lines, batch):
         answer = client.detect_errors([line.text for line in part], **settings)
         for line, outcome in zip(part, answer.outcomes, strict=True):
             if isinstance(outcome, ItemError) and outcome.reason == _NO_ROOM and len(part) > 1:
@@ -154,6 +153,22 @@ def _checked(
                 yield line, alone.outcomes[0], alone.model
             else:
                 yield line, outcome, answer.model
+
+
+def _parts(lines: LineReader, size: int) -> Iterator[list[Line]]:
+    """The lines in parts; those before one that cannot be read come before its FileError."""
+    rest = iter(lines)
+    while True:
+        part: list[Line] = []
+        try:
+            part.extend(islice(rest, size))  # keeps what it had when it fails
+        except FileError:
+            if part:
+                yield part
+            raise
+        if not part:
+            return
+        yield part
 
 
 @contextmanager
