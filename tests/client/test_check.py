@@ -13,8 +13,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from lmscore.client import AsyncClient, Client, InvalidArgumentError
+from lmscore.client import AsyncClient, Client, DetectionThresholds, InvalidArgumentError
 from lmscore.client.cli.app import run
+from lmscore.models.error_detection.calibration import calibrate, write_calibration
+from lmscore.models.error_detection.misfit import rescored_bytes
+from lmscore.models.language_model import Texts
+from lmscore.models.loading import fingerprint, load_model
+from tests.client.served import served
 from tests.server.harness import running, settings_for
 
 
@@ -100,6 +105,70 @@ def test_a_text_without_errors_and_what_cannot_be_checked_have_their_exit_codes(
     assert "--calibrate" in capfd.readouterr().err
     assert run(["check", str(clean), "--address", address, "--threshold", "many"]) == 2
     assert run(["check", str(clean), "--address", "127.0.0.1:1", "--timeout", "0.2"]) == 2
+
+
+def test_models_tell_what_they_were_calibrated_to(
+    tiny_arpa: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "calibrated.arpa"
+    path.write_bytes(tiny_arpa.read_bytes())
+    found = calibrate(load_model(path), [Texts.from_strings(["a b", "b"])], 0.5)
+    write_calibration(path, fingerprint(path), found)
+    with served({"calibrated": path, "plain": tiny_arpa}) as where:
+        with Client(where) as client:
+            models = {each.identity.name: each for each in client.list_models()}
+        capsys.readouterr()
+        assert run(["models", "--json", "--address", where]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    thresholds = {name: found.threshold(name) for name in ("surprisal", "misfit")}
+    assert models["plain"].detection_thresholds is None
+    assert models["calibrated"].detection_thresholds == DetectionThresholds(0.5, **thresholds)
+    assert [each.get("detection_thresholds") for each in records] == [
+        {"quantile": 0.5, **thresholds},
+        None,
+    ]
+
+
+def test_lines_that_are_too_much_together_are_checked_one_by_one(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["a b a b", "b a c a", "a " * 50, "c"]
+    most = max(rescored_bytes(Texts.from_strings(lines[:2])).tolist())
+    monkeypatch.setattr("lmscore.server.convert.detect.MAX_RESCORED_BYTES", most)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(lines))
+
+    options = ["--threshold", "9", "--alternatives", "0", "--json"]
+    assert run(["check", str(text), "--address", address, *options]) == 2
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [each["line"] for each in records if "error" in each] == [3]
+    assert [[span["text"] for span in each.get("spans", [])] for each in records] == [
+        [],
+        ["c"],
+        [],
+        ["c"],
+    ]
+
+
+def test_lines_before_one_that_is_not_utf8_are_checked(
+    address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"a c\na \xff\na b\n")
+
+    assert run(["check", str(text), "--address", address, "--threshold", "9"]) == 2
+    out, err = capfd.readouterr()
+    assert out.startswith(f'{text}:1:3: "c" is unknown')
+    assert f"{text}:2: not UTF-8" in err
+
+
+def test_a_page_without_a_folder_is_told_before_anything_is_checked(
+    text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = str(text.parent / "no" / "page.html")
+    assert run(["check", str(text), "--address", "127.0.0.1:1", "--html", nowhere]) == 2
+    assert "there is no folder" in capfd.readouterr().err
 
 
 def test_json_has_a_record_for_each_line(

@@ -144,6 +144,24 @@ def test_the_command_sends_the_key_of_a_file_and_the_priority(
     assert sent(server)["lmscore-priority"] == "bulk"
 
 
+@pytest.mark.parametrize("subcommand", ["rescore", "tune"])
+def test_the_commands_for_lists_send_the_key_and_the_priority_too(
+    server: FakeServer, lmscore: Lmscore, tmp_path: Path, subcommand: str
+) -> None:
+    file, lists = tmp_path / "key", tmp_path / "lists.jsonl"
+    file.write_text(f"{KEY}\n")
+    lists.write_text(
+        "".join(f'{{"id": "{i}", "ref": "a", "hyps": [["a", -1], ["b", -2]]}}\n' for i in range(5))
+    )
+    code, *_ = lmscore(subcommand, lists, "--api-key-file", file, "--priority", "bulk")
+
+    assert code == 0
+    assert len(server.behaviour.metadata) > 1
+    for metadata in server.behaviour.metadata:
+        assert metadata["authorization"] == f"Bearer {KEY}"
+        assert metadata["lmscore-priority"] == "bulk"
+
+
 def test_the_command_warns_of_a_key_that_others_could_read(
     lmscore: Lmscore, tmp_path: Path
 ) -> None:

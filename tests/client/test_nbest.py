@@ -136,6 +136,7 @@ def test_an_unknown_format_is_told_with_those_that_are_known(tmp_path: Path, con
         ("some text\t-1.5\n", "--beam-size N"),
         ("-1.5\tsome text\n", "put ids before them"),
         ("u1\t-1.5\t22\n", "which column is the score"),
+        ("u1\t1\t-1.5\ta b\n", "which column is the score"),
         ("-1.5\t-22\ta b\n", "which column is the score"),
         ("u1\ta b\t-1.5\n", "the text has to stand last"),
     ],

@@ -178,6 +178,67 @@ def test_a_weights_file_names_models_and_flags_have_precedence(
     assert out.splitlines()[0] == "u1\ta"
 
 
+@pytest.mark.parametrize("chosen", ["fake:1", "fake@stable", "fake"])
+@pytest.mark.parametrize("weighted", ["", "fake=", "{chosen}="])
+def test_a_chosen_version_has_the_weight_that_was_given(
+    lmscore: Lmscore, nbest: Path, chosen: str, weighted: str
+) -> None:
+    weight = f"{weighted.format(chosen=chosen)}0.25"
+
+    _, out, _ = lmscore("rescore", nbest, "--model", chosen, "--lm-weight", weight, "--json")
+    assert records(out)[0]["totals"] == [-1.0 - 0.75, -1.5 - 0.375]
+
+
+def test_two_versions_of_a_model_are_refused_since_weights_name_it_alone(
+    lmscore: Lmscore, nbest: Path
+) -> None:
+    for command in ("rescore", "tune"):
+        code, out, err = lmscore(command, nbest, "--model", "fake", "--model", "fake:1")
+        assert (code, out) == (2, "")
+        assert "--model fake and --model fake:1 are the same model" in err
+
+
+def test_a_model_that_the_weights_file_lacks_is_told(
+    server: FakeServer, lmscore: Lmscore, nbest: Path
+) -> None:
+    server.behaviour.models.append("other")
+    weights = nbest.with_name("weights.toml")
+    weights.write_text("[models]\nfake = 0.25\n")
+
+    _, _, err = lmscore("rescore", nbest, "--weights", weights, "--model", "other")
+    assert "weights.toml has no weight for model other: it counts with 1" in err
+    for given in (["--model", "fake:1"], ["--model", "other", "--lm-weight", "2"]):
+        assert "no weight" not in lmscore("rescore", nbest, "--weights", weights, *given)[2]
+
+
+def test_a_format_without_room_for_several_models_is_told_before_anything_is_written(
+    server: FakeServer, lmscore: Lmscore, tmp_path: Path
+) -> None:
+    server.behaviour.models.append("other")
+    (tmp_path / "u").write_text("-10 -2 1 ab\n")
+    models = ["--model", "fake", "--model", "other", "--output-format", "same"]
+
+    code, _, err = lmscore("rescore", tmp_path / "u", *models, "-o", tmp_path / "out")
+    assert code == 2
+    assert "room for one language model" in err
+    assert [each.name for each in tmp_path.iterdir()] == ["u"]
+
+
+def test_what_cannot_be_written_has_no_hint_at_resuming(lmscore: Lmscore, tmp_path: Path) -> None:
+    lists = [
+        NBestList("u", (Hypothesis("a", {"am": -1.0}),)),
+        NBestList("v", (Hypothesis("a", {"lm": -1.0}),)),
+    ]
+    write_nbest(tmp_path / "in.jsonl", lists)
+
+    code, _, err = lmscore(
+        "rescore", tmp_path / "in.jsonl", "--output-format", "tsv", "-o", tmp_path / "out"
+    )
+    assert code == 1
+    assert "JSON lines can hold both" in err
+    assert "--resume" not in err
+
+
 def test_an_impossible_hypothesis_is_written_as_a_number(lmscore: Lmscore, tmp_path: Path) -> None:
     (tmp_path / "nbest").write_text("a\t-1\timpossible\n")
 

@@ -122,13 +122,14 @@ async def test_what_would_take_too_long_has_its_own_error(
     monkeypatch.setattr(detect, "MAX_RESCORED_BYTES", 200)
     monkeypatch.setattr("lmscore.models.error_detection.checking.MAX_RESCORED_BYTES", 2000)
     long = "b " * 20
-    by_misfit = request("a b", long, criterion=wire.DETECTION_CRITERION_MISFIT)
+    by_misfit = request("a b", long, "b", criterion=wire.DETECTION_CRITERION_MISFIT)
     by_surprisal = request("c", long)
     without = request("c", long, alternatives=0)
 
     for asked, errors in ((by_misfit, 1), (by_surprisal, 1), (without, 0)):
         texts = (await connection.stub.DetectErrors(asked)).texts
-        assert [text.HasField("error") for text in texts] == [False, bool(errors)]
+        assert [text.HasField("error") for text in texts[:2]] == [False, bool(errors)]
+        assert not any(text.HasField("error") for text in texts[2:])  # after one that is too long
         assert texts[1].error.field == ("texts[1]" if errors else "")
 
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from lmscore.client.results import (
         Answer,
+        DetectionThresholds,
         LikelyToken,
         ModelIdentity,
         ModelInfo,
@@ -79,6 +80,7 @@ __all__ = [
     "CheckedWord",
     "Client",
     "DeadlineExceededError",
+    "DetectionThresholds",
     "ErrorSpan",
     "FieldViolation",
     "GeneratedText",
@@ -156,6 +158,7 @@ _HOMES = {
     "RescoreWeights": "lmscore.client.requests",
     "Sampling": "lmscore.client.requests",
     "Answer": "lmscore.client.results",
+    "DetectionThresholds": "lmscore.client.results",
     "LikelyToken": "lmscore.client.results",
     "ModelIdentity": "lmscore.client.results",
     "ModelInfo": "lmscore.client.results",

@@ -19,6 +19,7 @@ from lmscore.client.requests import (
 )
 from lmscore.client.results import (
     Answer,
+    DetectionThresholds,
     LikelyToken,
     ModelIdentity,
     ModelInfo,
@@ -340,7 +341,14 @@ def model_info(model: model_service_pb2.Model) -> ModelInfo:
         problem=model.problem,
         load_seconds=model.load_seconds,
         loaded_at=model.loaded_at.ToSeconds() if model.HasField("loaded_at") else None,
+        detection_thresholds=_thresholds(model.detection_thresholds)
+        if model.HasField("detection_thresholds")
+        else None,
     )
+
+
+def _thresholds(found: model_service_pb2.DetectionThresholds) -> DetectionThresholds:
+    return DetectionThresholds(found.quantile, found.surprisal, found.misfit)
 
 
 def _network(network: model_service_pb2.NetworkDescription) -> NetworkInfo:

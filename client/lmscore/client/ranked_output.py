@@ -38,6 +38,7 @@ class RankedOutput:
     end: Callable[[int], Parts] = _no_end
     layout: Layout = Layout.FILE
     adds_features: bool = False  # one a model, by its name
+    one_model: bool = False  # what it has room for
 
 
 def outcome_parts(
@@ -118,8 +119,6 @@ def with_total_as_score(ranked: RankedList) -> NBestList:
 
 def with_lm_replaced(ranked: RankedList) -> NBestList:
     """The list with the model's log-probability in place of the language model's."""
-    if len(ranked.answers) > 1:
-        raise UnwritableError("the format has room for one language model: use tsv or jsonl")
     (answer,) = ranked.answers.values()
     hypotheses = tuple(
         Hypothesis(each.text, {**each.features, LM: _sayable(log_prob)}, each.columns)
@@ -145,8 +144,13 @@ def _same(known: NBestFormat, features: Mapping[str, float]) -> RankedOutput:
     def render(index: int, ranked: RankedList, names: Sequence[str]) -> Parts:
         return known.render(index, convert(ranked), names)
 
-    adds_features = convert is with_log_probs
-    return RankedOutput(render, end=known.end, layout=known.layout, adds_features=adds_features)
+    return RankedOutput(
+        render,
+        end=known.end,
+        layout=known.layout,
+        adds_features=convert is with_log_probs,
+        one_model=convert is with_lm_replaced,
+    )
 
 
 OUTPUTS: dict[str, RankedOutput] = {

@@ -195,6 +195,15 @@ class NetworkInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectionThresholds:
+    """What a model was calibrated to: thresholds that few words of ordinary text exceed."""
+
+    quantile: float  # share of the words that do not exceed them
+    surprisal: float  # in nats
+    misfit: float  # in nats
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A version of a model. Unless it is ready, only identity, state, labels and problem are known.
 
@@ -216,6 +225,7 @@ class ModelInfo:
     problem: str = ""  # what is wrong with it, for people
     load_seconds: float = 0.0
     loaded_at: int | None = None  # seconds since 1970; absent unless it answers
+    detection_thresholds: DetectionThresholds | None = None  # if it was calibrated
 
     @property
     def ready(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -37,6 +38,7 @@ from lmscore.client.results import ModelIdentity
 from lmscore.client.textfile import FileError, Line, LineReader
 
 FOUND, FAILED = 1, 2
+_NO_ROOM = "TEXT_TOO_LONG"  # maybe only beside the other lines of its request
 
 
 class CheckFailedError(click.ClickException):
@@ -114,6 +116,8 @@ def check(
         "spelling": spelling,
         "words": html is not None,
     }
+    if html is not None and not Path(html).parent.is_dir():
+        raise click.UsageError(f"there is no folder {Path(html).parent}")
     lines, found, failed = LineReader(source), 0, 0
     report = Report(source)
     with _failures(), ExitStack() as stack:
@@ -141,11 +145,30 @@ def check(
 def _checked(
     client: Client, lines: LineReader, batch: int, settings: DetectSettings
 ) -> Iterator[tuple[Line, CheckedText | ItemError, ModelIdentity]]:
-    rest = iter(lines)
-    while part := list(islice(rest, batch)):
+    for part in _parts(lines, batch):
         answer = client.detect_errors([line.text for line in part], **settings)
         for line, outcome in zip(part, answer.outcomes, strict=True):
-            yield line, outcome, answer.model
+            if isinstance(outcome, ItemError) and outcome.reason == _NO_ROOM and len(part) > 1:
+                alone = client.detect_errors([line.text], **settings)
+                yield line, alone.outcomes[0], alone.model
+            else:
+                yield line, outcome, answer.model
+
+
+def _parts(lines: LineReader, size: int) -> Iterator[list[Line]]:
+    """The lines in parts; those before one that cannot be read come before its FileError."""
+    rest = iter(lines)
+    while True:
+        part: list[Line] = []
+        try:
+            part.extend(islice(rest, size))  # keeps what it had when it fails
+        except FileError:
+            if part:
+                yield part
+            raise
+        if not part:
+            return
+        yield part
 
 
 @contextmanager

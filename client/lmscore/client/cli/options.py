@@ -158,9 +158,21 @@ def connect_to(
     address: str, timeout: float, models: Sequence[str]
 ) -> Iterator[tuple[Client, list[ModelIdentity]]]:
     """A client, and the models of those names; without names, the only one that the server has."""
-    with Client(address, timeout=timeout) as client:
+    with open_client(address, timeout) as client:
         names = models or [_only_model(client)]
-        yield client, [client.get_model(model=name).identity for name in names]
+        found = [client.get_model(model=name).identity for name in names]
+        _refuse_same_model(names, found)
+        yield client, found
+
+
+def _refuse_same_model(names: Sequence[str], found: Sequence[ModelIdentity]) -> None:
+    """A usage error for two versions of a model: weights and columns go by its name alone."""
+    given: dict[str, str] = {}
+    for name, identity in zip(names, found, strict=True):
+        if identity.name in given:
+            both = f"{given[identity.name]} and --model {name}"
+            raise click.UsageError(f"--model {both} are the same model; choose one version of it")
+        given[identity.name] = name
 
 
 def _only_model(client: Client) -> str:

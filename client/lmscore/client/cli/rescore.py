@@ -169,7 +169,7 @@ def rescore(
     job = Job(source, format_name, path, "json" if as_json else output_format or "best", batch)
     try:
         with connect_to(address, timeout, names) as (client, identities):
-            run = Run(job, client, identities, of_models(weights, identities))
+            run = Run(job, client, identities, of_models(weights, names, identities))
             run.prepare(resume=resume)
             with run.opened() as out, progress(source, out.terminal) as shown:
                 for _ in run.batches():

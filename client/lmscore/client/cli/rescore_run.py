@@ -88,6 +88,7 @@ class Run:
         self._compared = Comparison()
         self._progress = Progress({})
         self._saved_at = -math.inf
+        self._hopeless = False  # the same would happen again
 
     @property
     def count(self) -> int:
@@ -130,6 +131,8 @@ class Run:
             raise click.UsageError("this format is a folder: name one with --output")
         if self._output.layout is Layout.FILE and path.is_dir():
             raise click.UsageError(f"--output {path} is a folder")
+        if self._output.one_model and len(self._models) > 1:
+            raise click.UsageError("the format has room for one language model: use tsv or jsonl")
         taken = [m.name for m in self._models if m.name in first.hypotheses[0].features]
         if taken and self._output.adds_features:
             raise click.UsageError(
@@ -210,13 +213,19 @@ class Run:
             try:
                 yield self._out
             except BaseException:
-                if self._job.tracked and self._progress.lists:
-                    note(f"lmscore: {self._progress.lists} lists are done: --resume goes on")
+                self._note_how_to_go_on()
                 raise
             self._out.append(self._output.end(self._progress.written))
             self._out.sync()
         if self._job.tracked:
             progress_path(self._job.path).unlink()
+
+    def _note_how_to_go_on(self) -> None:
+        if self._job.tracked and self._progress.lists and not self._hopeless:
+            done = self._progress.lists
+            note(
+                f"lmscore: {done} {'list is' if done == 1 else 'lists are'} done: --resume goes on"
+            )
 
     def batches(self) -> Iterator[int]:
         """Write batch after batch; gives how many lists are done."""
@@ -239,6 +248,7 @@ class Run:
         try:
             self._out.append(outcome_parts(self._output, done.written, outcome, self._names))
         except UnwritableError as error:
+            self._hopeless = True
             raise click.ClickException(str(error)) from error
         failed = isinstance(outcome, UnrankedList)
         if isinstance(outcome, UnrankedList):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import click
 
+from lmscore.client.cli.output import complain
 from lmscore.client.combination import CombinationWeights
+from lmscore.client.requests import name_of
 from lmscore.client.results import ModelIdentity
 from lmscore.client.weights_file import read_weights
 
@@ -33,10 +35,13 @@ def combination(
     if everyone is not None and (named or len(known) > 1):
         raise click.UsageError("of several models, --lm-weight has to say whose: MODEL=NUMBER")
     for name in named:
-        if known and name not in known:
+        if known and name not in {*known, *map(name_of, known)}:
             raise click.UsageError(f"--lm-weight {name}: choose that model too, with --model")
     if everyone is not None:
         named = dict.fromkeys(known, everyone) or {"": everyone}
+    for name in models:
+        if filed.models and not {name, name_of(name)} & filed.models.keys() | named.keys():
+            complain(f"{path} has no weight for model {name}: it counts with 1")
     return CombinationWeights(
         {**filed.models, **named},
         {**filed.features, **dict(feature_weights)},
@@ -46,11 +51,25 @@ def combination(
     )
 
 
-def of_models(weights: CombinationWeights, models: Sequence[ModelIdentity]) -> CombinationWeights:
-    """The weights of the models that were found; a nameless one is the only model's."""
+def of_models(
+    weights: CombinationWeights, given: Sequence[str], models: Sequence[ModelIdentity]
+) -> CombinationWeights:
+    """The weights of the models that were found, by their names without versions and labels.
+
+    A nameless weight is the only model's. ``given`` are the names that the models were chosen by,
+    empty for the only one that the server has.
+    """
     everyone = weights.models.get("", 1.0)
-    factors = {each.name: weights.models.get(each.name, everyone) for each in models}
-    return replace(weights, models=factors)
+    names = list(given) or [each.name for each in models]
+    factors, penalties = {}, {}
+    for name, model in zip(names, models, strict=True):
+        factors[model.name] = _first_of(weights.models, (name, model.name), everyone)
+        penalties[model.name] = _first_of(weights.oov_penalties, (name, model.name), 0.0)
+    return replace(weights, models=factors, oov_penalties={k: v for k, v in penalties.items() if v})
+
+
+def _first_of(found: Mapping[str, float], names: Sequence[str], default: float) -> float:
+    return next((found[name] for name in names if name in found), default)
 
 
 def _refuse_repeated(flag: str, names: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ def recognized(source: Source) -> str:
 
 def _refuse_ambiguous(source: Source, first: str) -> None:
     """UnknownFormatError with a question for tables whose columns can be read in several ways."""
-    cells = first.split("\t", 2)
+    cells = first.split("\t")
     if first.lstrip().startswith("{") or tsv.has_header(first):
         return
     question = ""
@@ -55,9 +55,9 @@ def _refuse_ambiguous(source: Source, first: str) -> None:
             question = nemo.NEEDS_BEAM_SIZE + " (NeMo's format), or add a column with ids"
         case [True, False]:
             question = "are these score TAB text? put ids before them: id TAB score TAB text"
-        case [_, True, True]:
+        case [_, True, True, *_]:
             question = "which column is the score? --format tsv takes the second one"
-        case [True, True, False] if not _looks_like_id(cells[0]):
+        case [True, True, False, *_] if not _looks_like_id(cells[0]):
             question = "which column is the score? --format tsv takes the second one"
         case [_, False, True]:
             question = f"are these id TAB text TAB {SCORE}? the text has to stand last"

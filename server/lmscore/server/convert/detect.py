@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmscore.models.error_detection.alternatives import Alternative, Source
 from lmscore.models.error_detection.checking import (
@@ -108,8 +109,7 @@ def _within_budget(
     texts: Texts, strings: list[str], errors: ItemErrors
 ) -> tuple[Texts, list[str], ItemErrors]:
     """The texts whose misfits can be found in one request, those that come first before others."""
-    costs = rescored_bytes(texts)
-    over = np.cumsum(costs) > MAX_RESCORED_BYTES
+    over = _beyond_budget(rescored_bytes(texts))
     if not over.any():
         return texts, strings, errors
     indices = [i for i in range(len(strings) + len(errors)) if i not in errors]
@@ -123,6 +123,16 @@ def _within_budget(
     }
     kept = [text for text, left_out in zip(strings, over.tolist(), strict=True) if not left_out]
     return Texts.from_strings(kept), kept, {**errors, **more}
+
+
+def _beyond_budget(costs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which do not fit beside those that came before; one that is left out takes no room."""
+    over = np.zeros(len(costs), dtype=bool)
+    left = MAX_RESCORED_BYTES
+    for i, cost in enumerate(costs.tolist()):
+        over[i] = cost > left
+        left -= 0 if over[i] else cost
+    return over
 
 
 def detect_response(
