@@ -95,10 +95,13 @@ node-client:  ## Install what the tests with a client for Node.js need
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,cli,dev,plot,tracing,gpu]'
+	@# Python compiles the modules that are used when they are; all of torch takes it a minute.
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt \
+	  -e '.[server,cli,dev,plot,tracing,gpu]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
-	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz \
-	  --model demo-lstm=checkpoints/demo/lstm --dry-run
+	@# Each model needs some of its own, so the two are tried side by side.
+	$(BIN)/lmscore-server --model demo-lstm=checkpoints/demo/lstm --dry-run & lstm=$$!; \
+	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run && wait $$lstm
 	@touch $@
 
 clean:  ## Remove what the verbs made
