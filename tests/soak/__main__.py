@@ -40,7 +40,7 @@ def main() -> int:
     if requests is None:
         requests = round(USUAL_REQUESTS * arguments.seconds / USUAL_SECONDS)
     tallies: list[Tally] = []
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)  # for logs and files
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(Path(folder), arguments.seconds, arguments.clients, requests, arguments.seed)
         for name in arguments.part or PARTS:
