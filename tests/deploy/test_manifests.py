@@ -93,7 +93,11 @@ def test_manifests_follow_the_published_schemas(path: Path) -> None:
     manifest = read_yaml(path)
 
     for version in ("1.31", validator.latest_version()):
-        validator.validate(manifest, version, strict=True)
+        try:
+            validator.validate(manifest, version, strict=True)
+        except validator.ValidationError as error:
+            pytest.fail(f"{path.name} against {version}: {error.message}")
+    assert manifest["metadata"]["name"] == "lmscore"
 
 
 def test_manifests_that_break_the_schemas_are_found() -> None:

@@ -8,6 +8,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from lmscore.server.log_output import ImpatientStream
 
 
@@ -72,8 +74,11 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     file = os.fdopen(writing, "w")
-    ImpatientStream(file, noted).write("nobody reads this\n")
+    stream = ImpatientStream(file, noted)
+    stream.write("nobody reads this\n")
 
+    with pytest.raises(BrokenPipeError):  # what a plain file makes of it
+        file.flush()
     with contextlib.suppress(BrokenPipeError):  # what the file still holds is not the stream's
         file.close()
 

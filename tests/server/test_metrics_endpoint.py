@@ -113,7 +113,12 @@ def test_a_port_in_use_is_one_clear_line(endpoint: MetricsEndpoint) -> None:
 def test_a_closed_endpoint_has_left_its_port(registry: CollectorRegistry) -> None:
     endpoint = serve_metrics("127.0.0.1:0", lambda: registry)
     endpoint.close()
-    serve_metrics(f"127.0.0.1:{endpoint.port}", lambda: registry).close()
+    with pytest.raises(OSError, match="refused"):
+        get(endpoint.port, "/metrics")
+
+    again = serve_metrics(f"127.0.0.1:{endpoint.port}", lambda: registry)
+    assert get(again.port, "/metrics")[0] == 200
+    again.close()
 
 
 def test_processes_have_the_figures_that_the_system_tells_of_them() -> None:

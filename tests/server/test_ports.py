@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 
 import pytest
@@ -21,8 +22,13 @@ def test_processes_that_share_can_listen_on_a_reserved_port() -> None:
         for worker in (one, other):
             worker.bind(("127.0.0.1", port))
             worker.listen()
-        with socket.create_connection(("127.0.0.1", port), timeout=5):
-            pass  # the reservation itself takes no connection
+        for _ in range(8):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
+                # One of the two has it; the reservation itself takes no connection.
+                [having] = select.select([one, other], [], [], 5)[0]
+                accepted, address = having.accept()
+                accepted.close()
+                assert address == caller.getsockname()
 
 
 def test_a_reserved_port_is_refused_before_any_process_listens() -> None:

@@ -205,8 +205,11 @@ async def test_an_idle_server_never_refuses_for_want_of_time() -> None:
 async def test_small_batches_do_not_tell_how_fast_a_network_does_large_ones() -> None:
     async with held_workers(batching=Batching(max_tokens=1000)) as held:
         measure(held.workers, cost=10, seconds=1.0)
-        for _ in range(20):
-            held.workers.submit(held.entry("x", seconds=2.0))
+        entries = [held.entry("x", seconds=2.0) for _ in range(20)]
+        for entry in entries:
+            held.workers.submit(entry)  # which would take 20 s at the rate of the small ones
+
+        assert not any(entry.future.done() for entry in entries)
 
 
 async def test_who_leaves_the_queue_makes_room_at_once() -> None:

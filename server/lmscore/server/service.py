@@ -112,9 +112,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         served = self._find(request.model)
         work = await self._scheduler.run(detect.detect_work, request, self._limits, served)
         checked = await self._scheduler.check(served.model, work.batch, work.settings)
-        tokens = int(checked.token_counts.sum())
-        charge(tokens)
-        current_call().tokens += tokens
+        _took(int(checked.token_counts.sum()))
         return await self._scheduler.run(
             detect.detect_response, served, work, checked, self._limits
         )
@@ -197,11 +195,8 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
 
     async def _scored(self, served: ServedModel, batch: ScoreBatch) -> BatchScores:
         scores = await self._scheduler.score(served.model, batch)
-        call = current_call()
-        tokens = int(scores.token_counts.sum())
-        charge(tokens)
-        call.tokens += tokens
-        call.oov += int(scores.oov_counts.sum())
+        _took(int(scores.token_counts.sum()))
+        current_call().oov += int(scores.oov_counts.sum())
         self._observer.scored(served.name, scores)
         return scores
 
@@ -236,6 +231,12 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 return wire.ScoreStreamResponse(request_id=request.request_id, error=failure)
             else:
                 return wire.ScoreStreamResponse(request_id=request.request_id, score=answer)
+
+
+def _took(tokens: int) -> None:
+    """Count tokens for the call at hand, in its log line and against its quota."""
+    charge(tokens)
+    current_call().tokens += tokens
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):

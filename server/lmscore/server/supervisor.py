@@ -141,7 +141,9 @@ class Supervisor:
         self._announced = True
         models = [source.name for source in self._settings.model]
         address, processes = self._settings.listen, self._settings.processes
-        log.info("ready", address=address, models=models, processes=processes)
+        # What a repository has, each worker says for itself as it loads it.
+        followed = {"repository": self._settings.repository} if self._settings.repository else {}
+        log.info("ready", address=address, models=models, processes=processes, **followed)
 
     async def _stop(self, keepers: set[asyncio.Task[None]], signals: StopSignals) -> None:
         """Have the workers drain, hurry after a second signal, and kill those that go on."""
