@@ -7,6 +7,7 @@ import gzip
 import os
 import signal
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -123,8 +124,11 @@ def test_a_closed_endpoint_has_left_its_port(registry: CollectorRegistry) -> Non
 
 def test_processes_have_the_figures_that_the_system_tells_of_them() -> None:
     registry = CollectorRegistry()
-    child = psutil.Popen(["sleep", "60"])
+    child = psutil.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"\n"  # it runs: its loader has closed its files
         pids = {"0": os.getpid(), "1": child.pid}
         WorkerMetrics(registry, 2, lambda: pids, lambda: 1)
         value = registry.get_sample_value
@@ -139,7 +143,7 @@ def test_processes_have_the_figures_that_the_system_tells_of_them() -> None:
         assert resident == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
     assert value("process_open_fds", {"worker": "1"}) is None  # gone, not zero
     assert value("process_open_fds", {"worker": "0"}) is not None
 
