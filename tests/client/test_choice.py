@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lmscore.client.convert import selector
+from lmscore.client.convert.checking import selector
 from lmscore.client.errors import InvalidArgumentError
 from lmscore.client.readiness import awaited
 from lmscore.client.requests import ModelChoice

@@ -20,10 +20,17 @@ from typing import Any, Self, TypeVar, Unpack
 
 import grpc
 
-from lmscore.client import convert, convert_detection, convert_generation
 from lmscore.client.aio_stream import AsyncScoreStream
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
+from lmscore.client.convert import (
+    detection,
+    generation,
+    model_service,
+    predicting,
+    rescoring,
+    scoring,
+)
 from lmscore.client.credentials import (
     Priority,
     TlsSettings,
@@ -114,8 +121,8 @@ class AsyncClient:
         **settings: Unpack[ScoreSettings],
     ) -> Answer[TextScore]:
         """Log-likelihood and perplexity of up to a few thousand texts, in one request."""
-        request = convert.score_request(texts, self.model, settings)
-        return convert.scores(await self._call(self._language_model.Score, request, timeout))
+        request = scoring.score_request(texts, self.model, settings)
+        return scoring.scores(await self._call(self._language_model.Score, request, timeout))
 
     async def score_tokens(
         self,
@@ -125,8 +132,8 @@ class AsyncClient:
         **settings: Unpack[ScoreSettings],
     ) -> Answer[TextScore]:
         """The same for token ids of the model's vocabulary, without `<s>`."""
-        request = convert.token_score_request(token_sequences, self.model, settings)
-        return convert.scores(await self._call(self._language_model.Score, request, timeout))
+        request = scoring.token_score_request(token_sequences, self.model, settings)
+        return scoring.scores(await self._call(self._language_model.Score, request, timeout))
 
     async def score_stream(
         self,
@@ -148,8 +155,8 @@ class AsyncClient:
         stream = AsyncScoreStream(open_call, self._seconds(timeout), self._retries, self._errors)
         try:
             async for batch in async_batches(texts, text_batcher(batch_texts)):
-                request = convert.score_request(batch, self.model, settings)
-                stream.send(convert.stream_request(window.open(), request))
+                request = scoring.score_request(batch, self.model, settings)
+                stream.send(scoring.stream_request(window.open(), request))
                 while window.full:
                     for answer in window.arrive(*await stream.answer()):
                         yield answer
@@ -170,8 +177,8 @@ class AsyncClient:
         **choice: Unpack[ModelChoice],
     ) -> Answer[RescoredList]:
         """Rank n-best lists under each weight setting, in one request and one model pass."""
-        request = convert.rescore_request(lists, weights, self.model, choice)
-        return convert.rescored(await self._call(self._language_model.Rescore, request, timeout))
+        request = rescoring.rescore_request(lists, weights, self.model, choice)
+        return rescoring.rescored(await self._call(self._language_model.Rescore, request, timeout))
 
     async def rescore_stream(
         self,
@@ -199,19 +206,19 @@ class AsyncClient:
             try:
                 try:
                     with self._errors():
-                        return convert.rescored(await call)
+                        return rescoring.rescored(await call)
                 except LmscoreError as failure:
                     await _wait(attempts, failure)
                     answer = await self._attempt(self._language_model.Rescore, request, attempts)
-                    return convert.rescored(answer)
+                    return rescoring.rescored(answer)
             except LmscoreError as failure:
-                if count == 1 and convert.lists_at_fault(failure):
-                    return convert.unanswered(failure, self.model, choice)
+                if count == 1 and rescoring.lists_at_fault(failure):
+                    return rescoring.unanswered(failure, self.model, choice)
                 raise
 
         try:
             async for batch in async_batches(lists, list_batcher(batch_hypotheses)):
-                request = convert.rescore_request(batch, weights, self.model, choice)
+                request = rescoring.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
                 call = self._language_model.Rescore(
                     request, timeout=self._seconds(timeout), metadata=self._call_metadata()
@@ -233,9 +240,9 @@ class AsyncClient:
         **settings: Unpack[DetectSettings],
     ) -> Answer[CheckedText]:
         """Words that do not fit into their texts, and what would fit better."""
-        request = convert_detection.detect_request(texts, self.model, settings)
+        request = detection.detect_request(texts, self.model, settings)
         answer = await self._call(self._language_model.DetectErrors, request, timeout)
-        return convert_detection.checked(answer)
+        return detection.checked(answer)
 
     async def predict(
         self,
@@ -245,8 +252,10 @@ class AsyncClient:
         **settings: Unpack[PredictSettings],
     ) -> Answer[Prediction]:
         """The likeliest next tokens after each prompt; "" is the start of a text."""
-        request = convert.predict_request(prompts, self.model, settings)
-        return convert.predictions(await self._call(self._language_model.Predict, request, timeout))
+        request = predicting.predict_request(prompts, self.model, settings)
+        return predicting.predictions(
+            await self._call(self._language_model.Predict, request, timeout)
+        )
 
     async def generate(
         self, prompt: str, *, timeout: float | None = None, **settings: Unpack[GenerateSettings]
@@ -256,7 +265,7 @@ class AsyncClient:
         ``timeout`` bounds the whole generation. Closing the generator cancels the call, at once
         with ``contextlib.aclosing``.
         """
-        request = convert_generation.generate_request(prompt, self.model, settings)
+        request = generation.generate_request(prompt, self.model, settings)
         self._check_open()
         attempts = self._retries.of_call(self._seconds(timeout))
         unfinished = Unfinished()
@@ -267,7 +276,7 @@ class AsyncClient:
             try:
                 with self._errors():
                     async for response in call:
-                        for event in convert_generation.events(response):
+                        for event in generation.events(response):
                             yield unfinished.see(event)
                 break
             except LmscoreError as failure:
@@ -290,20 +299,24 @@ class AsyncClient:
         self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]
     ) -> Answer[tuple[Token, ...]]:
         """The tokens that a model sees in texts, without `<s>` and `</s>`."""
-        request = convert.tokenize_request(texts, self.model, choice)
-        return convert.tokenized(await self._call(self._language_model.Tokenize, request, timeout))
+        request = predicting.tokenize_request(texts, self.model, choice)
+        return predicting.tokenized(
+            await self._call(self._language_model.Tokenize, request, timeout)
+        )
 
     async def list_models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Every model of the server, by name and version."""
-        request = convert.list_models_request()
-        return convert.models(await self._call(self._models.ListModels, request, timeout))
+        request = model_service.list_models_request()
+        return model_service.models(await self._call(self._models.ListModels, request, timeout))
 
     async def get_model(
         self, *, timeout: float | None = None, **choice: Unpack[ModelChoice]
     ) -> ModelInfo:
         """One model's description."""
-        request = convert.get_model_request(self.model, choice)
-        return convert.model_info((await self._call(self._models.GetModel, request, timeout)).model)
+        request = model_service.get_model_request(self.model, choice)
+        return model_service.model_info(
+            (await self._call(self._models.GetModel, request, timeout)).model
+        )
 
     async def wait_until_ready(self, model: str = "", *, timeout: float = 60.0) -> None:
         """Return when a model answers: the one named, else the client's, else every one there is.
@@ -312,7 +325,7 @@ class AsyncClient:
         """
         end = time.monotonic() + timeout
         missing = "no connection"
-        request = convert.list_models_request()
+        request = model_service.list_models_request()
         while (left := end - time.monotonic()) > 0:
             try:
                 response = await self._call(
@@ -321,7 +334,7 @@ class AsyncClient:
             except (UnavailableError, DeadlineExceededError) as error:
                 missing = str(error)
             else:
-                missing = awaited(convert.models(response), model or self.model)
+                missing = awaited(model_service.models(response), model or self.model)
                 if not missing:
                     return
             await asyncio.sleep(POLL_SECONDS)

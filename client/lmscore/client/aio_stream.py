@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from lmscore.client import convert
+from lmscore.client.convert import scoring
 from lmscore.client.errors import OverloadedError, ServerError
 from lmscore.client.results import Answer, TextScore
 from lmscore.client.retrying import SHORTEST_SPREAD_SECONDS, Attempts, Retries
@@ -71,7 +71,7 @@ class AsyncScoreStream:
             if not isinstance(response, ScoreStreamResponse):  # gRPC's EOF
                 raise stream_ended_early()
             try:
-                answered = convert.stream_answer(response)
+                answered = scoring.stream_answer(response)
             except OverloadedError as error:
                 await self._wait(attempts, error, DEFAULT_PAUSE_SECONDS)
                 self._send_again(response.request_id)

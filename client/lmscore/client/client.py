@@ -12,9 +12,16 @@ from typing import Self, TypeVar, Unpack
 
 import grpc
 
-from lmscore.client import convert, convert_detection, convert_generation
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
 from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
+from lmscore.client.convert import (
+    detection,
+    generation,
+    model_service,
+    predicting,
+    rescoring,
+    scoring,
+)
 from lmscore.client.credentials import (
     Priority,
     TlsSettings,
@@ -111,8 +118,8 @@ class Client:
         **settings: Unpack[ScoreSettings],
     ) -> Answer[TextScore]:
         """Log-likelihood and perplexity of up to a few thousand texts, in one request."""
-        request = convert.score_request(texts, self.model, settings)
-        return convert.scores(self._call(self._language_model.Score, request, timeout))
+        request = scoring.score_request(texts, self.model, settings)
+        return scoring.scores(self._call(self._language_model.Score, request, timeout))
 
     def score_tokens(
         self,
@@ -122,8 +129,8 @@ class Client:
         **settings: Unpack[ScoreSettings],
     ) -> Answer[TextScore]:
         """The same for token ids of the model's vocabulary, without `<s>`."""
-        request = convert.token_score_request(token_sequences, self.model, settings)
-        return convert.scores(self._call(self._language_model.Score, request, timeout))
+        request = scoring.token_score_request(token_sequences, self.model, settings)
+        return scoring.scores(self._call(self._language_model.Score, request, timeout))
 
     def score_stream(
         self,
@@ -145,8 +152,8 @@ class Client:
         stream = ScoreStream(open_call, self._seconds(timeout), self._retries, self.address)
         try:
             for batch in batches(texts, text_batcher(batch_texts)):
-                request = convert.score_request(batch, self.model, settings)
-                stream.send(convert.stream_request(window.open(), request))
+                request = scoring.score_request(batch, self.model, settings)
+                stream.send(scoring.stream_request(window.open(), request))
                 while window.full:
                     yield from window.arrive(*stream.answer())
             stream.end()
@@ -165,8 +172,8 @@ class Client:
         **choice: Unpack[ModelChoice],
     ) -> Answer[RescoredList]:
         """Rank n-best lists under each weight setting, in one request and one model pass."""
-        request = convert.rescore_request(lists, weights, self.model, choice)
-        return convert.rescored(self._call(self._language_model.Rescore, request, timeout))
+        request = rescoring.rescore_request(lists, weights, self.model, choice)
+        return rescoring.rescored(self._call(self._language_model.Rescore, request, timeout))
 
     def rescore_stream(
         self,
@@ -196,14 +203,14 @@ class Client:
                     self._wait(attempts, error)
                     response = self._attempt(self._language_model.Rescore, request, attempts)
             except LmscoreError as failure:
-                if count == 1 and convert.lists_at_fault(failure):
-                    return convert.unanswered(failure, self.model, choice)
+                if count == 1 and rescoring.lists_at_fault(failure):
+                    return rescoring.unanswered(failure, self.model, choice)
                 raise
-            return convert.rescored(response)
+            return rescoring.rescored(response)
 
         try:
             for batch in batches(lists, list_batcher(batch_hypotheses)):
-                request = convert.rescore_request(batch, weights, self.model, choice)
+                request = rescoring.rescore_request(batch, weights, self.model, choice)
                 self._check_open()
                 call = self._language_model.Rescore.future(
                     request, self._seconds(timeout), metadata=self._call_metadata()
@@ -225,9 +232,9 @@ class Client:
         **settings: Unpack[DetectSettings],
     ) -> Answer[CheckedText]:
         """Words that do not fit into their texts, and what would fit better."""
-        request = convert_detection.detect_request(texts, self.model, settings)
+        request = detection.detect_request(texts, self.model, settings)
         answer = self._call(self._language_model.DetectErrors, request, timeout)
-        return convert_detection.checked(answer)
+        return detection.checked(answer)
 
     def predict(
         self,
@@ -237,8 +244,8 @@ class Client:
         **settings: Unpack[PredictSettings],
     ) -> Answer[Prediction]:
         """The likeliest next tokens after each prompt; "" is the start of a text."""
-        request = convert.predict_request(prompts, self.model, settings)
-        return convert.predictions(self._call(self._language_model.Predict, request, timeout))
+        request = predicting.predict_request(prompts, self.model, settings)
+        return predicting.predictions(self._call(self._language_model.Predict, request, timeout))
 
     def generate(
         self, prompt: str, *, timeout: float | None = None, **settings: Unpack[GenerateSettings]
@@ -248,7 +255,7 @@ class Client:
         ``timeout`` bounds the whole generation. Closing the generator cancels the call; leaving
         a loop over it does so in CPython, ``contextlib.closing`` everywhere.
         """
-        request = convert_generation.generate_request(prompt, self.model, settings)
+        request = generation.generate_request(prompt, self.model, settings)
         self._check_open()
         attempts = self._retries.of_call(self._seconds(timeout))
         unfinished = Unfinished()
@@ -258,7 +265,7 @@ class Client:
             )
             try:
                 for response in call:
-                    yield from map(unfinished.see, convert_generation.events(response))
+                    yield from map(unfinished.see, generation.events(response))
                 break
             except grpc.RpcError as error:
                 if unfinished.started:  # what was written must not be written again
@@ -280,20 +287,20 @@ class Client:
         self, texts: Sequence[str], *, timeout: float | None = None, **choice: Unpack[ModelChoice]
     ) -> Answer[tuple[Token, ...]]:
         """The tokens that a model sees in texts, without `<s>` and `</s>`."""
-        request = convert.tokenize_request(texts, self.model, choice)
-        return convert.tokenized(self._call(self._language_model.Tokenize, request, timeout))
+        request = predicting.tokenize_request(texts, self.model, choice)
+        return predicting.tokenized(self._call(self._language_model.Tokenize, request, timeout))
 
     def list_models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Every model of the server, by name and version."""
-        request = convert.list_models_request()
-        return convert.models(self._call(self._models.ListModels, request, timeout))
+        request = model_service.list_models_request()
+        return model_service.models(self._call(self._models.ListModels, request, timeout))
 
     def get_model(
         self, *, timeout: float | None = None, **choice: Unpack[ModelChoice]
     ) -> ModelInfo:
         """One model's description."""
-        request = convert.get_model_request(self.model, choice)
-        return convert.model_info(self._call(self._models.GetModel, request, timeout).model)
+        request = model_service.get_model_request(self.model, choice)
+        return model_service.model_info(self._call(self._models.GetModel, request, timeout).model)
 
     def wait_until_ready(self, model: str = "", *, timeout: float = 60.0) -> None:
         """Return when a model answers: the one named, else the client's, else every one there is.
@@ -302,14 +309,14 @@ class Client:
         """
         end = time.monotonic() + timeout
         missing = "no connection"
-        request = convert.list_models_request()
+        request = model_service.list_models_request()
         while (left := end - time.monotonic()) > 0:
             try:
                 response = self._call(self._models.ListModels, request, left, wait_for_ready=True)
             except (UnavailableError, DeadlineExceededError) as error:
                 missing = str(error)
             else:
-                missing = awaited(convert.models(response), model or self.model)
+                missing = awaited(model_service.models(response), model or self.model)
                 if not missing:
                     return
             time.sleep(POLL_SECONDS)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 
 import grpc
 
-from lmscore.client import convert
+from lmscore.client.convert import scoring
 from lmscore.client.errors import OverloadedError
 from lmscore.client.results import Answer, TextScore
 from lmscore.client.retrying import Attempts, Retries
@@ -69,7 +69,7 @@ class ScoreStream:
             if response is None:
                 raise stream_ended_early()
             try:
-                answered = convert.stream_answer(response)
+                answered = scoring.stream_answer(response)
             except OverloadedError as error:
                 self._wait(attempts, error, DEFAULT_PAUSE_SECONDS)
                 self._send_again(response.request_id)

@@ -12,6 +12,7 @@ import click
 
 from lmscore.client.cli.security_options import open_client, security_options
 from lmscore.client.client import Client
+from lmscore.client.nbest import FORMATS
 from lmscore.client.results import ModelIdentity
 
 Command = Callable[..., Any]
@@ -82,6 +83,37 @@ def weight_of_model(value: Any) -> tuple[str, float]:
 
 source_argument = click.argument(
     "source", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+
+
+def nbest_options(command: Command) -> Command:
+    """Add the argument NBEST and what has to be known of it: --format and --beam-size."""
+    for option in (
+        click.option(
+            "--beam-size",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Rows a list, for NeMo's format, which has no ids.",
+        ),
+        click.option(
+            "--format",
+            "format_name",
+            type=click.Choice(list(FORMATS)),
+            help="What NBEST is; default: told by what it begins with.",
+        ),
+        click.argument("nbest", metavar="NBEST|-", type=click.Path(exists=True, allow_dash=True)),
+    ):
+        command = option(command)
+    return command
+
+
+models_option = click.option(
+    "--model",
+    "models",
+    type=utf8,
+    multiple=True,
+    metavar="NAME",
+    help="Model to use, or several; not needed if the server has one.",
 )
 model_option = click.option(
     "--model",

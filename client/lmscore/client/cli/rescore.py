@@ -12,40 +12,22 @@ from lmscore.client.cli.options import (
     connection_options,
     finite,
     json_option,
+    models_option,
     named_weight,
-    utf8,
+    nbest_options,
     weight_of_model,
 )
 from lmscore.client.cli.output import progress
 from lmscore.client.cli.rescore_run import Job, Run
 from lmscore.client.cli.rescore_weights import combination, of_models
-from lmscore.client.nbest import FORMATS, Source
+from lmscore.client.nbest import Source
 from lmscore.client.ranked_output import OUTPUTS, SAME
 from lmscore.client.textfile import STDIN
 
 
 @click.command()
-@click.argument("nbest", metavar="NBEST|-", type=click.Path(exists=True, allow_dash=True))
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(list(FORMATS)),
-    help="What NBEST is; default: told by what it begins with.",
-)
-@click.option(
-    "--beam-size",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Rows a list, for NeMo's format, which has no ids.",
-)
-@click.option(
-    "--model",
-    "models",
-    type=utf8,
-    multiple=True,
-    metavar="NAME",
-    help="Model to use, or several; not needed if the server has one.",
-)
+@nbest_options
+@models_option
 @click.option(
     "--lm-weight",
     "lm_weights",

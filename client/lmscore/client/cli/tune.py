@@ -15,14 +15,15 @@ from lmscore.client.cli.options import (
     connect_to,
     connection_options,
     json_option,
+    models_option,
     named_weight,
-    utf8,
+    nbest_options,
 )
 from lmscore.client.cli.output import complain, json_line, note, output, progress
 from lmscore.client.cli.tune_report import as_record, as_text
 from lmscore.client.client import Client
 from lmscore.client.combination import CombinationWeights
-from lmscore.client.nbest import FORMATS, Source, read_nbest
+from lmscore.client.nbest import Source, read_nbest
 from lmscore.client.requests import NBestList
 from lmscore.client.rescoring import Outcome, Rescorer, UnrankedList
 from lmscore.client.results import ModelIdentity, RescoredList
@@ -34,27 +35,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("nbest", metavar="NBEST|-", type=click.Path(exists=True, allow_dash=True))
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(list(FORMATS)),
-    help="What NBEST is; default: told by what it begins with.",
-)
-@click.option(
-    "--beam-size",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Rows a list, for NeMo's format, which has no ids.",
-)
-@click.option(
-    "--model",
-    "models",
-    type=utf8,
-    multiple=True,
-    metavar="NAME",
-    help="Model to weight, or several; not needed if the server has one.",
-)
+@nbest_options
+@models_option
 @click.option(
     "--metric",
     type=click.Choice(["wer", "cer", "bleu", "chrf"]),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lmscore.client.convert import (
+from lmscore.client.convert.answering import enum_name, likely_tokens, model_identity
+from lmscore.client.convert.checking import (
     checked_number,
     checked_text,
     checked_texts,
-    enum_name,
-    likely_tokens,
-    model_identity,
     refuse_unknown,
     selector,
 )

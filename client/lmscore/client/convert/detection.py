@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmscore.client.convert import (
-    answer_of,
+from lmscore.client.convert.answering import answer_of, enum_name, word_scores
+from lmscore.client.convert.checking import (
     checked_number,
     checked_text,
     checked_texts,
-    enum_name,
     refuse_unknown,
     selector,
-    word_scores,
 )
 from lmscore.client.detection import (
     Alternative,

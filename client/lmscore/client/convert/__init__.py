@@ -1,0 +1,1 @@
+"""Between plain values and messages; nothing else in the client knows both."""
