@@ -42,8 +42,9 @@ async def serve(model: Path) -> None:
     """Print the ports of a server that is watched and of one that is not."""
     from lmscore.server.building import build
     from lmscore.server.logs import configure_logs
+    from lmscore.server.model_source import ModelSource
     from lmscore.server.observability import Observability
-    from lmscore.server.settings import ModelSource, Settings
+    from lmscore.server.settings import Settings
 
     configure_logs("json")
     settings = Settings(model=(ModelSource(name="m", path=model),), listen="127.0.0.1:0", threads=1)

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.model_source import ModelSource
+from lmscore.server.settings import Settings
 from tests.server.harness import running_on_a_thread
 
 

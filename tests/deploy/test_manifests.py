@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from lmscore.server.settings import Settings, load_settings
+from lmscore.server.settings import Settings
+from lmscore.server.settings_sources import load_settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"

@@ -23,10 +23,11 @@ from google.rpc.status_pb2 import Status
 
 from lmscore.server.building import build
 from lmscore.server.command import command
+from lmscore.server.model_source import ModelSource
 from lmscore.server.observability import Observability
 from lmscore.server.repository import ServedModel
 from lmscore.server.server import Server
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub as _Stub
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub as _ModelStub
 

@@ -19,8 +19,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lmscore.server.lifecycle import serve
+from lmscore.server.model_source import ModelSource
 from lmscore.server.ports import Sharing, reserved
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
 from lmscore.server.stages import Stage
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector

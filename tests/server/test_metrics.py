@@ -29,9 +29,9 @@ from lmscore.server.call import Call
 from lmscore.server.metrics.counted_calls import METHODS
 from lmscore.server.metrics.histogram import BulkHistogram
 from lmscore.server.metrics.metrics import Metrics
+from lmscore.server.model_source import ModelSource
 from lmscore.server.observability import Observability
 from lmscore.server.observer import Ending
-from lmscore.server.settings import ModelSource
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import model_service_pb2
 from lmscore.v1.common_pb2 import ModelSelector

@@ -19,7 +19,7 @@ from lmscore.models.errors import ModelFormatError, ModelNotFoundError
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.server import logs
 from lmscore.server.building import build
-from lmscore.server.settings import ModelSource
+from lmscore.server.model_source import ModelSource
 from lmscore.server.stages import StartError
 from tests.server.character_network import CHARACTERS, CPU, random_tensors, write
 from tests.server.harness import (

@@ -398,7 +398,8 @@ from pathlib import Path
 from lmscore.models.language_model import ScoreBatch, Texts
 from lmscore.server.model_loading import load, placement_of
 from lmscore.server.scheduling.scheduler import Scheduler
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.model_source import ModelSource
+from lmscore.server.settings import Settings
 model = load(ModelSource(name="m", path=Path({str(tiny_arpa)!r})), placement_of(Settings())).model
 async def score():
     batch = ScoreBatch(Texts.from_strings(["a b " * 10_000]), per_token=True)

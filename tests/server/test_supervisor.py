@@ -20,7 +20,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from lmscore.server import supervisor, worker_process
-from lmscore.server.settings import ModelSource, Settings, settings_from_json
+from lmscore.server.model_source import ModelSource
+from lmscore.server.settings import Settings
+from lmscore.server.settings_sources import settings_from_json
 from lmscore.server.stages import StartError
 from lmscore.server.supervisor import supervise
 

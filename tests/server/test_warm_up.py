@@ -17,7 +17,7 @@ from lmscore.models.distribution import event_details, predict
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts, TokenSequences
 from lmscore.models.network.placement import Placement
 from lmscore.server.model_loading import load
-from lmscore.server.settings import ModelSource
+from lmscore.server.model_source import ModelSource
 
 DEMO = Path(__file__).parents[2] / "checkpoints" / "demo"
 STRATEGIES = (

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmscore.server.settings import (
+from lmscore.server.settings import Settings
+from lmscore.server.settings_sources import (
     ENVIRONMENT_PREFIX,
     ConfigurationError,
-    Settings,
     format_settings,
     load_settings,
 )

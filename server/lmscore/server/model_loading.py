@@ -15,8 +15,9 @@ from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import LanguageModel, NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
+from lmscore.server.model_source import ModelSource
 from lmscore.server.repository import ServedModel
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
 from lmscore.server.stages import StartError
 
 log = structlog.get_logger()

@@ -1,15 +1,9 @@
-"""The server's configuration: one frozen, validated object.
-
-A command-line flag beats an environment variable (``LMSCORE_`` and the name in capitals), which
-beats the TOML file, which beats the default.
-"""
+"""The server's configuration: one frozen, validated object."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,70 +13,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-ENVIRONMENT_PREFIX = "LMSCORE_"
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+from lmscore.server.model_source import ModelSource, check_models, check_path, parse_models
+
 _ENDPOINT = re.compile(r"(https?://)?[^/\s]+:[0-9]{1,5}/?")
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 
 
-class ConfigurationError(Exception):
-    """The configuration cannot be used; the message names the setting and where it came from."""
-
-
-def _check_name(name: str) -> str:
-    if not MODEL_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a model name (letters, digits, '.', '_' and '-')")
-    return name
-
-
-def _check_path(path: Path) -> Path:
-    if "\0" in str(path):
-        raise ValueError(f"{str(path)!r} is not a path")
-    return path
-
-
 def _check_folder(path: str) -> str:
-    return str(_check_path(Path(path))) if path else path
-
-
-class ModelSource(BaseModel):
-    """A model to load and the name to serve it under."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: Annotated[str, AfterValidator(_check_name)]
-    path: Annotated[Path, AfterValidator(_check_path)]
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.path}"
-
-
-def _parse_models(value: object) -> object:
-    """Accept NAME=PATH[,NAME=PATH…], or a list of them."""
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part]
-    if not isinstance(value, list | tuple):
-        return value
-    return tuple(_parse_model(item) if isinstance(item, str) else item for item in value)
-
-
-def _check_models(sources: tuple[ModelSource, ...]) -> tuple[ModelSource, ...]:
-    names = [source.name for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"two models are named {name}")
-    return sources
-
-
-def _parse_model(text: str) -> ModelSource:
-    name, separator, path = text.partition("=")
-    if not separator or not path:
-        raise ValueError(f"{text!r} is not NAME=PATH")
-    return ModelSource(name=_check_name(name), path=_check_path(Path(path)))
+    return str(check_path(Path(path))) if path else path
 
 
 def _check_address(value: object) -> object:
@@ -149,8 +90,8 @@ class Settings(BaseModel):
 
     model: Annotated[
         tuple[ModelSource, ...],
-        BeforeValidator(_parse_models),
-        AfterValidator(_check_models),
+        BeforeValidator(parse_models),
+        AfterValidator(check_models),
         Field(description="Models to serve, as NAME=PATH[,NAME=PATH…]"),
     ] = ()
     repository: Annotated[
@@ -334,83 +275,3 @@ class Settings(BaseModel):
     trace_ratio: Annotated[
         float, Field(ge=0, le=1, description="Share of calls traced whose callers do not say")
     ] = 1.0
-
-
-def settings_to_json(settings: Settings) -> str:
-    """The settings as another process of the same server reads them."""
-    values = {name: getattr(settings, name) for name in Settings.model_fields}
-    return json.dumps(values, default=str)
-
-
-def settings_from_json(text: str) -> Settings:
-    """What settings_to_json was given."""
-    return Settings(**json.loads(text))
-
-
-def load_settings(
-    flags: dict[str, Any], config_file: Path | None = None
-) -> tuple[Settings, dict[str, str]]:
-    """Merge the sources; also tells where each setting came from, by name.
-
-    Raises ConfigurationError for values that cannot be used and unknown names in the file.
-    """
-    values: dict[str, Any] = {}
-    origins = dict.fromkeys(Settings.model_fields, "default")
-    for layer, origin in (
-        (_from_file(config_file), f"file {config_file}"),
-        (_from_environment(), "environment"),
-        (flags, "flag"),
-    ):
-        values |= layer
-        origins |= dict.fromkeys(layer, origin)
-    try:
-        return Settings(**values), origins
-    except ValidationError as error:
-        raise ConfigurationError(_describe(error, origins)) from None
-
-
-def format_settings(settings: Settings, origins: dict[str, str]) -> str:
-    """The settings as a TOML file that would give them again, with where each came from."""
-    return "\n".join(
-        f"# {name} is not set  # {origins[name]}"  # TOML has no value for that
-        if value is None
-        else f"{name} = {_toml_value(value)}  # {origins[name]}"
-        for name, value in ((name, getattr(settings, name)) for name in Settings.model_fields)
-    )
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, tuple):
-        return json.dumps([str(item) for item in value], ensure_ascii=False)
-    if isinstance(value, Path):
-        value = str(value)
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _from_file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
-
-
-def _from_environment() -> dict[str, str]:
-    names = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    return {name: os.environ[key] for name, key in names.items() if key in os.environ}
-
-
-def _describe(error: ValidationError, origins: dict[str, str]) -> str:
-    problems = []
-    for problem in error.errors():
-        message = problem["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        if not problem["loc"]:
-            problems.append(message)
-            continue
-        name = str(problem["loc"][0])
-        problems.append(f"{name}: {message} (from {origins.get(name, 'the caller')})")
-    return "; ".join(problems)

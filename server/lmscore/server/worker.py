@@ -24,7 +24,8 @@ import structlog
 from lmscore.models.errors import ModelError
 from lmscore.server.logs import configure_logs
 from lmscore.server.ports import Sharing
-from lmscore.server.settings import Settings, settings_from_json, settings_to_json
+from lmscore.server.settings import Settings
+from lmscore.server.settings_sources import settings_from_json, settings_to_json
 from lmscore.server.shared_metrics import FOLDER_VARIABLE, count_as
 from lmscore.server.stages import Stage, StartError
 from lmscore.server.stopping import leave

@@ -17,8 +17,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lmscore.server.building import build
+from lmscore.server.model_source import ModelSource
 from lmscore.server.repository import ServedModel
-from lmscore.server.settings import ModelSource
 from lmscore.server.stages import StartError
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lmscore.server.building import build
-from lmscore.server.settings import ConfigurationError, Settings, load_settings
+from lmscore.server.settings import Settings
+from lmscore.server.settings_sources import ConfigurationError, load_settings
 from lmscore.server.stages import StartError
 from lmscore.v1.model_service_pb2 import ListModelsRequest
 from lmscore.v1.model_service_pb2_grpc import ModelServiceStub

@@ -17,10 +17,10 @@ from lmscore.server.errors import (
     UnknownLabelError,
     UnknownModelError,
 )
+from lmscore.server.model_source import MODEL_NAME
 from lmscore.server.repository import Entry, FailedModel, ServedModel
 from lmscore.server.rollout.follower import Follower
 from lmscore.server.rollout.serving import LABEL, Serving, ServingError, change_serving
-from lmscore.server.settings import MODEL_NAME
 
 
 class Administration:

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from lmscore.models.language_model import LanguageModel
 from lmscore.models.network.placement import Placement
 from lmscore.server.interceptor import CallInterceptor
+from lmscore.server.model_source import ModelSource
 from lmscore.server.observer import Observer
 from lmscore.server.repository import ModelRepository
 from lmscore.server.rollout.admin import Administration
@@ -21,7 +22,7 @@ from lmscore.server.rollout.follower import Follower, FollowerSettings
 from lmscore.server.rollout.layout import scan
 from lmscore.server.rollout.watcher import Watcher
 from lmscore.server.service import ModelService
-from lmscore.server.settings import ModelSource, Settings
+from lmscore.server.settings import Settings
 from lmscore.server.stages import StartError
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lmscore.models.loading import CONFIG_FILE
+from lmscore.server.model_source import MODEL_NAME
 from lmscore.server.rollout.serving import SERVING_FILE, Serving, ServingError, read_serving
-from lmscore.server.settings import MODEL_NAME
 
 PROBE_FILE = "probe.json"
 

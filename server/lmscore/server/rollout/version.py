@@ -14,10 +14,10 @@ from lmscore.models.ngram.file import verify_ngram
 from lmscore.server.errors import OutOfMemoryError
 from lmscore.server.memory import within_memory
 from lmscore.server.model_loading import load
+from lmscore.server.model_source import ModelSource
 from lmscore.server.repository import FailedModel, LoadingModel, ServedModel
 from lmscore.server.rollout.layout import FoundVersion, look
 from lmscore.server.rollout.probe import try_model
-from lmscore.server.settings import ModelSource
 
 log = structlog.get_logger()
 
