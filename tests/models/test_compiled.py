@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lmscore.models.ngram.compiled import allocating_kernel, kernel
+from lmscore.models.compiled import allocating_kernel, kernel
 
 SOURCE = """
 def total(numbers):

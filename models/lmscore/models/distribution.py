@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts, TokenArrays
-from lmscore.models.ngram.compiled import kernel
 from lmscore.models.vocabulary import Vocabulary
 
 MAX_DISTRIBUTION_VALUES = 1 << 22

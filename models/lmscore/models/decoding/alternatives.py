@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel, u64
 from lmscore.models.decoding.weights import BLOCK, LogProbs, Scratch, block_maxima
-from lmscore.models.ngram.compiled import kernel, u64
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel, u64
 from lmscore.models.decoding.parameters import Beam, Decoding
 from lmscore.models.decoding.rows import FinishReason, Rows
 from lmscore.models.decoding.selection import Changes, change_row, restore_row, saved_values
 from lmscore.models.decoding.weights import BLOCK, LogProbs, Scratch, block_maxima
-from lmscore.models.ngram.compiled import kernel, u64
 
 
 @dataclass(frozen=True, slots=True)

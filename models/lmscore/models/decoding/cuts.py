@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import float_bits, i64, inline, kernel, u64
 from lmscore.models.decoding.weights import (
     BLOCK,
     LogProbs,
@@ -20,7 +21,6 @@ from lmscore.models.decoding.weights import (
     keep_from,
     sum_from,
 )
-from lmscore.models.ngram.compiled import float_bits, i64, inline, kernel, u64
 
 EVERY_ID: Any = np.uint64(1 << 62)
 """A last id that keeps all tokens on a threshold."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import inline, kernel, u64
 from lmscore.models.decoding.parameters import SEEDS
-from lmscore.models.ngram.compiled import inline, kernel, u64
 
 _MULTIPLIERS: Any = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))
 _WEYL: Any = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))

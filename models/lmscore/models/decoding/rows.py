@@ -10,9 +10,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.decoding.parameters import Beam, Decoding, Sampling, Strategy
 from lmscore.models.decoding.selection import NO_TOKEN, Changes, Filters, IdLists
-from lmscore.models.ngram.compiled import kernel
 from lmscore.models.vocabulary import Vocabulary
 
 Column = TypeVar("Column", NDArray[Any], Filters, IdLists)

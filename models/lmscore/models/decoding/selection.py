@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import i64, inline, kernel, u64
 from lmscore.models.decoding.cuts import EVERY_ID, cut, kth_largest
 from lmscore.models.decoding.weights import (
     BLOCK,
@@ -24,7 +25,6 @@ from lmscore.models.decoding.weights import (
     weigh_all,
     weigh_from,
 )
-from lmscore.models.ngram.compiled import i64, inline, kernel, u64
 
 NO_TOKEN = -1
 """Chosen where no token is possible."""

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import float_bits, inline, intrinsic, kernel, u64
+from lmscore.models.compiled import float_bits, inline, intrinsic, kernel, u64
 
 BLOCK: Any = np.uint64(64)
 """Tokens that are summed up, or skipped, together."""

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.estimation.lexicon import BOS_ID
 from lmscore.models.estimation.ngram_counts import NgramCounts, OrderCounts
 from lmscore.models.estimation.threads import even_parts, for_each_part
 from lmscore.models.estimation.workspace import Workspace
-from lmscore.models.ngram.compiled import kernel
 
 NO_MASS = 1e-9  # less than that is what rounding leaves
 TOTAL_BITS = 64

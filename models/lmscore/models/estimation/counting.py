@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import i64, inline, kernel
 from lmscore.models.estimation.lexicon import EOS_ID
 from lmscore.models.estimation.ngram_counts import OrderCounts
 from lmscore.models.estimation.threads import even_parts, for_each_part
-from lmscore.models.ngram.compiled import i64, inline, kernel
 
 MAX_TOKENS = (1 << 32) - 1  # places are numbers of 32 bits
 _INSERTION_SORT = 32  # places at most

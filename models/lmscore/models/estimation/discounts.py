@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import kernel
+from lmscore.models.compiled import kernel
 
 FALLBACK_ABSOLUTE = 0.5
 FALLBACK_MODIFIED = (0.5, 1.0, 1.5)  # what KenLM's lmplz substitutes

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.estimation.backoff_model import TOTAL_BITS
 from lmscore.models.estimation.lexicon import BOS_ID
 from lmscore.models.estimation.ngram_counts import OrderCounts
-from lmscore.models.ngram.compiled import kernel
 
 _FIRST_WEIGHT = 0.5
 _MOST_ROUNDS = 200

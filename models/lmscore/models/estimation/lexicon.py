@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import ONE, i64, inline, kernel, u64
+from lmscore.models.compiled import ONE, i64, inline, kernel, u64
 from lmscore.models.ngram.words import hash_word, is_separator
 from lmscore.models.vocabulary import BOS, EOS, UNK
 

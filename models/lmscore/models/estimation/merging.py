@@ -15,11 +15,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import i64, inline, kernel, u64
 from lmscore.models.estimation.counting import count_in_memory
 from lmscore.models.estimation.lexicon import EOS_ID
 from lmscore.models.estimation.ngram_counts import NgramCounts, OrderCounts
 from lmscore.models.estimation.workspace import Workspace
-from lmscore.models.ngram.compiled import i64, inline, kernel, u64
 
 MAX_ENTRIES = (1 << 32) - 1  # of one length
 _COLUMNS: dict[str, Any] = {

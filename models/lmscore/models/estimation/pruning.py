@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.estimation.backoff_model import NO_MASS, BackoffModel
 from lmscore.models.estimation.lexicon import BOS_ID, EOS_ID
 from lmscore.models.estimation.threads import even_parts, for_each_part
-from lmscore.models.ngram.compiled import kernel
 
 _NOTHING_LONGER = np.empty(0, np.int64), np.empty(0, np.bool_)
 

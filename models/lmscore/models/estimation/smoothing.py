@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.estimation.backoff_model import ShareRule, Smoothing
 from lmscore.models.estimation.discounts import (
     absolute_discount,
@@ -17,7 +18,6 @@ from lmscore.models.estimation.discounts import (
 from lmscore.models.estimation.jelinek_mercer import fit_weights
 from lmscore.models.estimation.lexicon import BOS_ID
 from lmscore.models.estimation.ngram_counts import NgramCounts
-from lmscore.models.ngram.compiled import kernel
 
 DiscountFunction = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]
 

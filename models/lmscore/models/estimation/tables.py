@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.estimation.backoff_model import BackoffModel
 from lmscore.models.estimation.threads import even_parts, for_each_part
 from lmscore.models.estimation.workspace import Workspace
-from lmscore.models.ngram.compiled import kernel
 from lmscore.models.ngram.table import NgramTable, OrderTable
 
 

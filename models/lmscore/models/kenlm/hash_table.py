@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import ZERO, i64, inline, load_u64
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm.sections import Sections
-from lmscore.models.ngram.compiled import ZERO, i64, inline, load_u64
 
 KEY_BYTES = 8
 

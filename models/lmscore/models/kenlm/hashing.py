@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import ONE, ZERO, inline, kernel, load_u64, u64
+from lmscore.models.compiled import ONE, ZERO, inline, kernel, load_u64, u64
 
 _MULTIPLIER: Any = np.uint64(0xC6A4A7935BD1E995)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmscore.models.ngram.compiled import ONE, i64, inline, u64
+from lmscore.models.compiled import ONE, i64, inline, u64
 
 _GUESSES = 16  # evenly spread numbers need far fewer; then halving bounds the work
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import ONE, ZERO, i64, inline, kernel, load_u64, prefetch, u64
 from lmscore.models.kenlm.hash_table import KEY_BYTES, HashTable, find, home, take_buckets
 from lmscore.models.kenlm.header import Header
 from lmscore.models.kenlm.search import Matches, Queries
 from lmscore.models.kenlm.sections import Sections
-from lmscore.models.ngram.compiled import ONE, ZERO, i64, inline, kernel, load_u64, prefetch, u64
 
 _HASH_MULTIPLIER: Any = np.uint64(8978948897894561157)
 _WORD_MULTIPLIER: Any = np.uint64(17894857484156487943)

@@ -7,8 +7,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.kenlm.search import Queries
-from lmscore.models.ngram.compiled import kernel
 
 NONE = -1  # in place of an id
 

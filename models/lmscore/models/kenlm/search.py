@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import kernel
+from lmscore.models.compiled import kernel
 
 
 class Queries(NamedTuple):

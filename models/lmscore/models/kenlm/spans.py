@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import ZERO, i64, inline, kernel, load_u64, trailing_zeros, u64
 from lmscore.models.language_model import Texts
-from lmscore.models.ngram.compiled import ZERO, i64, inline, kernel, load_u64, trailing_zeros, u64
 from lmscore.models.ngram.words import control_flags, is_separator, skip_separators
 
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import ONE, ZERO, i64, inline, kernel, load_u64, prefetch, u64
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm.interpolation import next_pivot
 from lmscore.models.kenlm.search import Matches, Queries
 from lmscore.models.kenlm.trie_layout import UNIGRAM_BYTES, TrieTables
-from lmscore.models.ngram.compiled import ONE, ZERO, i64, inline, kernel, load_u64, prefetch, u64
 
 _BLOCK = 32
 _SIGN: Any = np.uint64(1 << 31)

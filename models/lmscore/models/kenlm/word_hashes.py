@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import ZERO, i64, inline, kernel, prefetch, u64
 from lmscore.models.errors import ModelFormatError
 from lmscore.models.kenlm.hash_table import KEY_BYTES, HashTable, find, home, take_buckets
 from lmscore.models.kenlm.header import Header, Kind
 from lmscore.models.kenlm.interpolation import next_pivot
 from lmscore.models.kenlm.sections import Sections
-from lmscore.models.ngram.compiled import ZERO, i64, inline, kernel, prefetch, u64
 
 UNK_ID = 0
 _BUCKET_BYTES = KEY_BYTES + 4  # hash, id

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import float_of_bits, vector_inline, vector_kernel
+from lmscore.models.compiled import float_of_bits, vector_inline, vector_kernel
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.network.trie import Paths
-from lmscore.models.ngram.compiled import kernel
 
 _TOKENS_A_ROW = 32
 """More tokens than that for each prefix are not in one group: equal texts take memory too."""

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import kernel, u64
+from lmscore.models.compiled import kernel, u64
 
 _INNER, _EVENT = 1, 2
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import float_bits, i64, inline, kernel, u64
+from lmscore.models.compiled import float_bits, i64, inline, kernel, u64
 from lmscore.models.ngram.words import WordTable, find_word, hash_word, is_separator
 
 # What stopped parse_rows, told in Cursor.reason.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import inline, kernel
+from lmscore.models.compiled import inline, kernel
 from lmscore.models.ngram.table import NgramTable, OrderTable
 from lmscore.models.ngram.words import pool_words
 

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import ONE, ZERO, inline, u64
+from lmscore.models.compiled import ONE, ZERO, inline, u64
 
 BUCKET_FIELDS = 16  # numbers of 32 bits
 CHECK, LOG10_PROB, LOG10_BACKOFF, LINK = 0, 4, 8, 12  # where the four of a field begin

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import ONE, i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.automaton import (
     BUCKET_FIELDS,
     CHECK,
@@ -37,7 +38,6 @@ from lmscore.models.ngram.automaton import (
 )
 from lmscore.models.ngram.children import ChildrenBuilder
 from lmscore.models.ngram.closure import with_blanks
-from lmscore.models.ngram.compiled import ONE, i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.grouping import group_rows
 from lmscore.models.ngram.table import NgramTable, OrderTable
 

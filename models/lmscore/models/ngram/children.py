@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import allocating_kernel, i64, inline, u64
 from lmscore.models.ngram.automaton import Children
-from lmscore.models.ngram.compiled import allocating_kernel, i64, inline, u64
 from lmscore.models.ngram.grouping import group_rows
 
 STATES_PER_GROUP = 64

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import ONE, ZERO, i64, inline, kernel, u64
+from lmscore.models.compiled import ONE, ZERO, i64, inline, kernel, u64
 from lmscore.models.ngram.table import NgramTable, OrderTable
 from lmscore.models.ngram.words import HASH_MULTIPLIER
 

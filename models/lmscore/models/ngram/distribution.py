@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.automaton import (
     BUCKET_FIELDS,
     LINK,
@@ -22,7 +23,6 @@ from lmscore.models.ngram.automaton import (
     probe,
 )
 from lmscore.models.ngram.children import list_of, take_number
-from lmscore.models.ngram.compiled import i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.results import LN10
 
 _WORDS_AT_ONCE = 32  # looked up together, so that they wait for memory together

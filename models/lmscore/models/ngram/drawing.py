@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.automaton import (
     BUCKET_FIELDS,
     LOG10_PROB,
@@ -25,7 +26,6 @@ from lmscore.models.ngram.automaton import (
     probe,
 )
 from lmscore.models.ngram.children import list_of, take_number
-from lmscore.models.ngram.compiled import i64, inline, kernel, prefetch, u64
 from lmscore.models.ngram.distribution import suffix_chain
 from lmscore.models.ngram.results import LN10
 

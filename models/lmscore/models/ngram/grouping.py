@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import kernel
+from lmscore.models.compiled import kernel
 
 
 def group_rows(

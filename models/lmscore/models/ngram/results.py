@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import kernel
 from lmscore.models.errors import TokenIdError
 from lmscore.models.language_model import BatchScores, TokenArrays, TokenSequences
-from lmscore.models.ngram.compiled import kernel
 from lmscore.models.vocabulary import Vocabulary
 
 LN10 = math.log(10)

@@ -15,6 +15,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lmscore.models.compiled import (
+    ONE,
+    ZERO,
+    allocating_kernel,
+    i64,
+    inline,
+    kernel,
+    prefetch,
+    u64,
+)
 from lmscore.models.ngram.automaton import (
     BUCKET_FIELDS,
     END_BUCKET,
@@ -30,16 +40,6 @@ from lmscore.models.ngram.automaton import (
     field_of,
     length_of,
     probe,
-)
-from lmscore.models.ngram.compiled import (
-    ONE,
-    ZERO,
-    allocating_kernel,
-    i64,
-    inline,
-    kernel,
-    prefetch,
-    u64,
 )
 from lmscore.models.ngram.results import sum_items
 from lmscore.models.ngram.words import (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import kernel
+from lmscore.models.compiled import kernel
 from lmscore.models.ngram.words import (
     WordTable,
     build_word_table,

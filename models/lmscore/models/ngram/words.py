@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lmscore.models.ngram.compiled import (
+from lmscore.models.compiled import (
     ONE,
     ZERO,
     i64,

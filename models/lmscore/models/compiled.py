@@ -91,7 +91,7 @@ def _compile(function: Function, **options: Any) -> Function:
 def _sources_digest() -> str:
     """A digest of all files of the package, some of which hold compiled code."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
