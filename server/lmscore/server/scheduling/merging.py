@@ -1,4 +1,4 @@
-"""Batches of several requests as one batch, and its scores as theirs again."""
+"""Batches of several requests as one batch, and its results as theirs again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lmscore.models.distribution import Distributions
 from lmscore.models.language_model import (
     BatchScores,
     LanguageModel,
@@ -30,6 +31,14 @@ class MergeKey:
     per_token: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PredictKey:
+    """What prompts have to have in common to be read as one batch."""
+
+    model: int  # as above
+    bos: bool
+
+
 def merge_key(model: LanguageModel[Any], batch: ScoreBatch) -> MergeKey | None:
     """The key of a batch of texts; token sequences are scored alone."""
     if not isinstance(batch.items, Texts):
@@ -50,10 +59,10 @@ def text_bytes(batch: ScoreBatch) -> int:
 
 def joined(batches: Sequence[ScoreBatch]) -> ScoreBatch:
     """Batches of texts of one key as one."""
-    items = _chained([batch.items for batch in batches if isinstance(batch.items, Texts)])
+    items = chained([batch.items for batch in batches if isinstance(batch.items, Texts)])
     if all(batch.contexts is None for batch in batches):
         return replace(batches[0], items=items)
-    contexts = _chained([_context_of_each(batch) for batch in batches])
+    contexts = chained([_context_of_each(batch) for batch in batches])
     return replace(batches[0], items=items, contexts=contexts)
 
 
@@ -67,7 +76,8 @@ def _context_of_each(batch: ScoreBatch) -> Texts:
     return Texts(np.tile(contexts.data, count), np.arange(count + 1) * len(contexts.data))
 
 
-def _chained(texts: Sequence[Texts]) -> Texts:
+def chained(texts: Sequence[Texts]) -> Texts:
+    """Batches of texts as one."""
     lengths = np.concatenate([np.diff(each.offsets) for each in texts])
     data = np.concatenate([each.data for each in texts])
     return Texts(data, np.concatenate(([0], np.cumsum(lengths))))
@@ -83,6 +93,23 @@ def split(scores: BatchScores, counts: Sequence[int]) -> list[BatchScores]:
     return [
         _part(scores, part, scores.shared_tokens if i == 0 else 0) for i, part in enumerate(parts)
     ]
+
+
+def split_distributions(
+    distributions: Distributions, sizes: Sequence[tuple[int, int]]
+) -> list[Distributions]:
+    """Distributions of a batch as those of its parts: so many rows each, and so many tokens."""
+    parts, end = [], 0
+    for rows, k in sizes:
+        part, end = slice(end, end + rows), end + rows
+        parts.append(
+            Distributions(
+                distributions.entropies[part],
+                distributions.top_ids[part, :k],
+                distributions.top_log_probs[part, :k],
+            )
+        )
+    return parts
 
 
 def _part(scores: BatchScores, items: slice, shared_tokens: int) -> BatchScores:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from lmscore.models.distribution import Distributions, EventDetails, event_details, predict
+from lmscore.models.distribution import Distributions, EventDetails, event_details
 from lmscore.models.error_detection.checking import CheckedTexts, CheckSettings, check_texts
 from lmscore.models.errors import CapabilityError, ModelFormatError
 from lmscore.models.language_model import (
@@ -24,7 +24,7 @@ from lmscore.server.call import Call, Priority, current_call
 from lmscore.server.errors import CorruptModelError, ServiceError, UnsupportedError
 from lmscore.server.memory import within_memory
 from lmscore.server.observer import Observer
-from lmscore.server.scheduling.entry import Entry, ScoreEntry
+from lmscore.server.scheduling.entry import Entry, PredictEntry, ScoreEntry
 from lmscore.server.scheduling.load import Load, QueueLimits
 from lmscore.server.scheduling.merging import size_of, text_bytes
 from lmscore.server.scheduling.observer import WorkObserver
@@ -102,8 +102,8 @@ class Scheduler:
         self, model: LanguageModel[Any], prompts: Texts, k: int, *, bos: bool
     ) -> Distributions:
         """What may follow each prompt; raises as details does."""
-        work = partial(predict, model, prompts, k, bos=bos)
-        entry = Entry(current_call(), work, self._load(model, prompts))
+        load = self._load(model, prompts)
+        entry = PredictEntry(current_call(), model, prompts, k, load, bos=bos)
         return cast("Distributions", await self._told(model, entry))
 
     async def check(

@@ -13,11 +13,9 @@ from typing import Any
 from lmscore.models.interruption import interruptible
 from lmscore.server.call import Priority
 from lmscore.server.errors import DeadlinePassedError, DeadlineTooShortError
-from lmscore.server.memory import within_memory
-from lmscore.server.scheduling.entry import Entry, ScoreEntry
+from lmscore.server.scheduling.entry import Entry, JointEntry, compute_together
 from lmscore.server.scheduling.fair_queue import FairQueue
 from lmscore.server.scheduling.load import Backlog, Load, QueueLimits
-from lmscore.server.scheduling.merging import joined, split
 from lmscore.server.scheduling.observer import WorkObserver
 from lmscore.server.scheduling.rates import Throughput, retry_delay
 
@@ -44,10 +42,9 @@ class Batching:
 class Workers:
     """Threads that take from one fair queue.
 
-    With batching, batches that wait for the same model, and ask for the same, are scored as one
-    when the first of them has its turn: that takes a network little longer than the largest of
-    them. Those that fail as one are scored one by one, so that a failure is told only to whom it
-    is about.
+    With batching, entries that wait for the same model, and ask for the same, are done as one when
+    the first of them has its turn: that takes a network little longer than the largest of them.
+    Those that fail as one are done one by one, so that a failure is told only to whom it is about.
     """
 
     def __init__(
@@ -244,7 +241,7 @@ class Workers:
 
         with interruptible(unwanted):
             if len(entries) > 1:
-                _score_together([entry for entry in entries if isinstance(entry, ScoreEntry)])
+                compute_together([entry for entry in entries if isinstance(entry, JointEntry)])
             else:
                 entries[0].compute()
         ended = time.monotonic()
@@ -274,16 +271,3 @@ class Workers:
         # A network does small batches slowly, and would do many of them as one.
         if self._batching is None or cost >= self._batching.max_tokens / 4:
             self._loaded_rate.add(cost, seconds)
-
-
-def _score_together(entries: Sequence[ScoreEntry]) -> None:
-    try:
-        batch = joined([entry.batch for entry in entries])
-        scores = within_memory(entries[0].model.score, batch)
-        parts = split(scores, [len(entry.batch.items) for entry in entries])
-    except Exception:  # noqa: BLE001 - whichever it is about is told so when it is scored alone
-        for entry in entries:
-            entry.compute()
-    else:
-        for entry, part in zip(entries, parts, strict=True):
-            entry.computed(part)
