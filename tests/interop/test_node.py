@@ -165,7 +165,7 @@ def test_cancelling_reaches_the_server(fake: FakeServer) -> None:
     ((messages, end),) = call(fake.address, cancelled)
 
     assert (len(messages), end["status"]) == (2, "CANCELLED")
-    assert fake.behaviour.stream_ends.get(timeout=5) == "cancelled"
+    assert fake.behaviour.end_of_stream() == "cancelled"
 
 
 def test_every_kind_of_event_is_read(fake: FakeServer) -> None:
