@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Examples are never timed: the machines that run them are shared, and compile on first use.
-settings.register_profile("lmscore", deadline=None, max_examples=50)
-settings.register_profile("thorough", deadline=None, max_examples=1000)  # --hypothesis-profile
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("lmscore", UNTIMED, max_examples=50)
+settings.register_profile("thorough", UNTIMED, max_examples=1000)  # --hypothesis-profile
 settings.load_profile("lmscore")
 
 LONG_FOLDERS = {"deploy", "soak"}

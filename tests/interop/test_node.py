@@ -206,15 +206,14 @@ def test_servers_take_turns_by_the_service_config(fake: FakeServer) -> None:
     other = start(Behaviour())
     try:
         address = f"ipv4:{fake.address},{other.address}"
-        many = {**FAKE_SCORE, "times": 200}
+        many = {**FAKE_SCORE, "peers": 2}
         ((_, end),) = call(address, many, serviceConfig=service_config())
     finally:
         other.grpc_server.stop(grace=None).wait()
 
     assert end["status"] == "OK"
-    counts = [server.behaviour.calls["Score"] for server in (fake, other)]
-    assert sum(counts) == 200
-    assert min(counts) >= 1  # the first calls go to the one that was connected first
+    # The first calls go to the one that was connected first.
+    assert all(server.behaviour.calls["Score"] for server in (fake, other))
 
 
 def test_the_documented_program_does_what_it_says(address: str, tmp_path: Path) -> None:

@@ -35,9 +35,26 @@ def write_text(path: Path, lines: int = 300, seed: int = 0) -> Path:
     return path
 
 
-def command(*arguments: object) -> list[str]:
-    module = "lmscore.models.commands.train"
-    return [sys.executable, "-m", module, "network", *map(str, arguments)]
+SLOWLY = """
+import time
+from lmscore.models.commands.train import main
+from lmscore.models.network.training.session import Session
+
+progressed = Session.progressed
+
+def progressed_slowly(session, progress):
+    if progress.step > 50:
+        time.sleep(0.3)
+    progressed(session, progress)
+
+Session.progressed = progressed_slowly
+main()
+"""
+"""The program, which from step 51 on waits: it would be over before it is interrupted."""
+
+
+def slow_command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", SLOWLY, "network", *map(str, arguments)]
 
 
 class Here:
@@ -156,7 +173,7 @@ def test_a_run_killed_and_resumed_ends_with_the_very_weights_of_one_that_was_not
 ) -> None:
     here.result(*long_run(tmp_path, "whole"))
     folder = tmp_path / "killed"
-    process = subprocess.Popen(command(*long_run(tmp_path, "killed")), env=ENVIRONMENT)
+    process = subprocess.Popen(slow_command(*long_run(tmp_path, "killed")), env=ENVIRONMENT)
     wait_for(folder / "training/log.csv", process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -189,7 +206,7 @@ def test_an_interrupted_run_is_saved_and_says_how_to_go_on(
 ) -> None:
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        command(*long_run(tmp_path, "run")), env=ENVIRONMENT, stderr=subprocess.PIPE
+        slow_command(*long_run(tmp_path, "run")), env=ENVIRONMENT, stderr=subprocess.PIPE
     )
     wait_for(folder / "training/snapshot.pt", process)
     process.send_signal(number)
