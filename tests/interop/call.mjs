@@ -49,7 +49,7 @@ function end({ code, details, metadata }) {
   return { status: grpc.status[code], message: details, details: errorDetails(metadata) };
 }
 
-const options = () => ({ deadline: Date.now() + 20_000 });
+const options = () => ({ deadline: Date.now() + 60_000 });
 
 function stream({ method, request, cancelAfter }) {
   return new Promise((resolve) => {

@@ -38,7 +38,7 @@ def node(script: Path, *arguments: str, cwd: Path | None = None) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
         cwd=cwd,
     )
     return done.stdout.splitlines()

@@ -36,7 +36,8 @@ def write_text(path: Path, lines: int = 300, seed: int = 0) -> Path:
 
 
 SLOWLY = """
-import time
+import sys, time
+sys.modules["matplotlib"] = None  # its import would take longer than the run
 from lmscore.models.commands.train import main
 from lmscore.models.network.training.session import Session
 
@@ -44,7 +45,7 @@ progressed = Session.progressed
 
 def progressed_slowly(session, progress):
     if progress.step > 50:
-        time.sleep(0.3)
+        time.sleep(0.5)
     progressed(session, progress)
 
 Session.progressed = progressed_slowly
@@ -154,7 +155,7 @@ def test_a_text_that_runs_on_also_tells_how_single_lines_are_scored(
 def long_run(tmp_path: Path, name: str) -> list[object]:
     text = tmp_path / "text.txt"
     if not text.exists():
-        write_text(text)
+        write_text(text, 160)
     return [
         *TINY, "--dropout", 0.2, "--epochs", 3, "--batch-size", 4, "--set",
         "run.save_seconds=0.05", "--set", "training.evaluate_every=40", "-o",
