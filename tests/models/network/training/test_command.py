@@ -22,6 +22,7 @@ from lmscore.models.commands.running import run
 from lmscore.models.commands.train_network import network
 from lmscore.models.network.checkpoint import read_checkpoint
 from lmscore.models.network.module import NetworkModule
+from lmscore.models.network.training import session
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 TINY = ["--embedding-size", "8", "--hidden-sizes", "12", "--threads", "1", "--device", "cpu"]
@@ -152,6 +153,12 @@ def test_a_text_that_runs_on_also_tells_how_single_lines_are_scored(
     assert perplexity_of(folder, lines) == pytest.approx(told, rel=1e-4)
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are beside the point: drawing them takes longer than the training."""
+    monkeypatch.setattr(session, "as_picture", lambda _: None)
+
+
 def long_run(tmp_path: Path, name: str) -> list[object]:
     text = tmp_path / "text.txt"
     if not text.exists():
@@ -169,6 +176,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_killed_and_resumed_ends_with_the_very_weights_of_one_that_was_not(
     tmp_path: Path, here: Here
 ) -> None:
@@ -201,6 +209,7 @@ def test_a_run_killed_and_resumed_ends_with_the_very_weights_of_one_that_was_not
     assert len(logs[0]) > 3
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_saved_and_says_how_to_go_on(
     tmp_path: Path, here: Here, number: signal.Signals, code: int
