@@ -24,6 +24,7 @@ from lmscore.models.network.checkpoint import read_checkpoint
 from lmscore.models.network.module import NetworkModule
 from lmscore.models.network.training import session
 
+pytestmark = pytest.mark.timeout(600)  # programs that import torch, and trainings
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 TINY = ["--embedding-size", "8", "--hidden-sizes", "12", "--threads", "1", "--device", "cpu"]
 WORDS = ["the", "a", "cat", "dog", "mouse", "sees", "hears", "and", "not", "old", "grey", "one"]
@@ -220,7 +221,7 @@ def test_an_interrupted_run_is_saved_and_says_how_to_go_on(
     )
     wait_for(folder / "training/snapshot.pt", process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=500)
 
     assert process.returncode == code
     assert f"lmscore-train network --resume -o {folder}".encode() in errors
