@@ -85,7 +85,7 @@ def test_prometheus_finds_what_panels_and_rules_ask_for_and_counts_every_call() 
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed (Debian's package prometheus has it)")
     with serving("--processes", "2") as servers, prometheus(servers.metrics) as source:
-        ended = Counter(traffic(servers.grpc, 3, 40))
+        ended = Counter(traffic(servers.grpc, 3, 50))
         give_up = time.monotonic() + PATIENCE_SECONDS
         while (wrong := what_is_wrong(source, ended)) and time.monotonic() < give_up:
             time.sleep(0.3)  # until all was scraped, and the rules have seen it
