@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -10,10 +11,11 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "checkpoints" / "demo"
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
+_PORTS = range(20_000, 30_000)  # below those that systems hand out
 
 
 class RunError(Exception):
@@ -46,22 +49,30 @@ class Prometheus:
         """The data of its API's answer. Raises RunError for what it does not understand."""
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 return json.load(response)["data"]
         except urllib.error.HTTPError as error:
-            raise RunError(json.load(error).get("error", str(error))) from None
+            raise RunError(_problem(error)) from None
 
-    def wait_until_scraped(self, seconds: float = 60.0) -> None:
+    def wait_until_scraped(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until it has asked the server once. Raises RunError if that takes too long."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            # At first it does not listen, and then answers that it is not ready.
+            with suppress(OSError, RunError):
                 if self.get("query", query='up{job="lmscore"} == 1')["result"]:
                     return
-            except OSError:
-                pass  # it does not listen yet
-            time.sleep(0.2)
+            time.sleep(0.1)
         raise RunError("Prometheus did not reach the server")
+
+
+def _problem(error: urllib.error.HTTPError) -> str:
+    """What Prometheus says of it: JSON, or a line of text while it starts."""
+    said = error.read()
+    try:
+        return str(json.loads(said)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error}: {said.decode(errors='replace').strip()}"
 
 
 @contextmanager
@@ -128,18 +139,21 @@ def prometheus(target: str, scrape_interval: str = "1s") -> Iterator[Prometheus]
         with subprocess.Popen(command) as process:
             try:
                 running = Prometheus(address)
-                running.wait_until_scraped()
+                running.wait_until_scraped(process)
                 yield running
             finally:
                 process.terminate()
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port that nobody uses at the moment, and that no system gives to whoever wants any."""
+    candidates = list(_PORTS)
+    secrets.SystemRandom().shuffle(candidates)
+    for port in candidates:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RunError("no port is free")
 
 
 def traffic(address: str, seconds: float, rate: float, seed: int = 1) -> dict[str, int]:

@@ -12,23 +12,26 @@ from lmscore.client.cli.app import run
 from tests.client.commands import Lmscore
 from tests.client.fake_server import Behaviour, FakeServer, start
 
+TIMEOUT = 60.0  # of calls that are answered: no machine stands still for as long
+
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     running = start(Behaviour())
     yield running
+    running.behaviour.stream_pause.set()  # or what waits for it would be waited for
     running.grpc_server.stop(grace=None).wait()
 
 
 @pytest.fixture
 def client(server: FakeServer) -> Iterator[Client]:
-    with Client(server.address, model="fake", timeout=10) as connected:
+    with Client(server.address, model="fake", timeout=TIMEOUT) as connected:
         yield connected
 
 
 @pytest.fixture
 async def async_client(server: FakeServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(server.address, model="fake", timeout=10) as connected:
+    async with AsyncClient(server.address, model="fake", timeout=TIMEOUT) as connected:
         yield connected
 
 

@@ -8,6 +8,7 @@ its text an error.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -27,7 +28,17 @@ from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
 
 FINGERPRINT = "ab" * 32
+LONG_SECONDS = 60.0
+"""For what is sure to come, on a machine that may stand still for a while."""
 Context = grpc.ServicerContext
+
+
+def ends_within(seconds: float, context: Context) -> bool:
+    """Whether a call is over for its client by then."""
+    over = threading.Event()
+    if not context.add_callback(over.set):
+        return True  # it was over before
+    return over.wait(seconds)
 
 
 @dataclass
@@ -54,6 +65,8 @@ class Behaviour:
     loading: set[str] = field(default_factory=set)
     failures: deque[Failure] = field(default_factory=deque)  # of the next calls, one each
     delay_seconds: float = 0.0
+    silent: bool = False  # no call gets an answer: each lasts until it is over for its client
+    most_answers: dict[str, int] = field(default_factory=dict)  # after which a method is silent
     shuffle: Callable[[list[wire.ScoreStreamResponse]], None] | None = None
     shuffle_window: int = 1  # stream answers that are held back, shuffled and sent together
     stream_pause: threading.Event = field(default_factory=threading.Event)  # cleared: no answers
@@ -67,7 +80,8 @@ class Behaviour:
     tokens_per_message: int = 1
     running: int = 0  # Rescore calls
     most_running: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    together: int = 0  # Rescore calls that wait until as many have been running at once
+    changed: threading.Condition = field(default_factory=threading.Condition)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)  # of each call
     busy_answers: int = 0  # in streams, to the next requests
 
@@ -78,6 +92,19 @@ class Behaviour:
         if self.failures:
             self.failures.popleft().end(context)
         time.sleep(self.delay_seconds)
+        if self.silent or self.calls[method] > self.most_answers.get(method, sys.maxsize):
+            ends_within(LONG_SECONDS, context)
+
+    def wait_for_call(self, method: str) -> None:
+        """Wait until such a call has come in."""
+        give_up = time.monotonic() + LONG_SECONDS
+        while not self.calls[method]:
+            assert time.monotonic() < give_up, f"nobody called {method}"
+            time.sleep(0.005)
+
+    def end_of_stream(self) -> str:
+        """How the next stream that ends does: well, cancelled, or left open."""
+        return self.stream_ends.get(timeout=LONG_SECONDS)
 
     def choose(self, selector: common_pb2.ModelSelector, context: Context) -> None:
         if selector.name not in self.models:
@@ -102,7 +129,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         try:
             for request in request_iterator:
                 self.behaviour.stream_requests.append(request.score)
-                self.behaviour.stream_pause.wait(10)
+                self.behaviour.stream_pause.wait(LONG_SECONDS)
                 held.append(self._stream_answer(request))
                 if len(held) >= self.behaviour.shuffle_window:
                     yield from self._shuffled(held)
@@ -150,8 +177,6 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         self.behaviour.generate_requests.append(request)
         self.behaviour.enter("Generate", context)
         self.behaviour.choose(request.model, context)
-        over = threading.Event()
-        context.add_callback(over.set)
         ended = "cancelled"
         try:
             messages = generate(request, self.behaviour.tokens_per_message)
@@ -160,22 +185,25 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 self.behaviour.generate_end.end(context)
             if self.behaviour.generate_messages is None:
                 ended = "well"
-            else:
-                over.wait(10)
+            elif not ends_within(LONG_SECONDS, context):
+                ended = "left open"
         finally:
             self.behaviour.stream_ends.put(ended)
 
     def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
-        with self.behaviour.lock:
-            self.behaviour.running += 1
-            self.behaviour.most_running = max(self.behaviour.running, self.behaviour.most_running)
+        seen = self.behaviour
+        with seen.changed:
+            seen.running += 1
+            seen.most_running = max(seen.running, seen.most_running)
+            seen.changed.notify_all()
+            seen.changed.wait_for(lambda: seen.most_running >= seen.together, LONG_SECONDS)
         try:
             self.behaviour.enter("Rescore", context)
             self.behaviour.choose(request.model, context)
             return rescore(request)
         finally:
-            with self.behaviour.lock:
-                self.behaviour.running -= 1
+            with seen.changed:
+                seen.running -= 1
 
     def Tokenize(self, request: wire.TokenizeRequest, context: Context) -> wire.TokenizeResponse:
         self.behaviour.enter("Tokenize", context)
@@ -469,8 +497,11 @@ class FakeServer:
     grpc_server: grpc.Server
 
 
-def start(behaviour: Behaviour, address: str = "127.0.0.1:0") -> FakeServer:
-    server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
+def start(
+    behaviour: Behaviour, address: str = "127.0.0.1:0", *, share_port: bool = False
+) -> FakeServer:
+    options = [("grpc.so_reuseport", int(share_port))]
+    server = grpc.server(ThreadPoolExecutor(max_workers=16), options=options)
     wire_grpc.add_LanguageModelServiceServicer_to_server(LanguageModelService(behaviour), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(behaviour), server)
     port = server.add_insecure_port(address)

@@ -24,6 +24,7 @@ from lmscore.client import (
     UnavailableError,
 )
 from tests.client.fake_server import Failure, FakeServer
+from tests.client.patience import patiently_awaited
 
 LISTS = [
     NBestList(str(i), [Hypothesis("a" * n, {"score": 0.0}) for n in range(1, 4)]) for i in range(20)
@@ -63,10 +64,10 @@ async def test_a_closed_client_says_so(server: FakeServer) -> None:
 
 
 async def test_closing_the_client_does_not_cancel_the_tasks_that_wait(server: FakeServer) -> None:
-    server.behaviour.delay_seconds = 1.0
+    server.behaviour.silent = True
     client = AsyncClient(server.address)
     waiting = asyncio.create_task(client.score(["a"]))
-    await asyncio.sleep(0.3)
+    await asyncio.to_thread(server.behaviour.wait_for_call, "Score")
     await client.close()
 
     with pytest.raises(LmscoreError, match="the client is closed"):
@@ -83,7 +84,7 @@ async def test_unavailable_is_tried_again(server: FakeServer, async_client: Asyn
 async def test_a_slow_answer_exceeds_the_deadline(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
-    server.behaviour.delay_seconds = 1.0
+    server.behaviour.silent = True
 
     with pytest.raises(DeadlineExceededError):
         await async_client.score(["a"], timeout=0.1)
@@ -114,7 +115,7 @@ async def test_a_stream_keeps_the_order_when_answers_overtake(
     assert [score.log_prob for answer in answers for score in answer] == [
         -i / 2 - 1 for i in range(1, 24)
     ]
-    assert await asyncio.to_thread(server.behaviour.stream_ends.get, timeout=5) == "well"
+    assert await asyncio.to_thread(server.behaviour.end_of_stream) == "well"
 
 
 async def test_a_stream_reads_ahead_no_more_than_it_may(async_client: AsyncClient) -> None:
@@ -150,7 +151,6 @@ async def test_a_stream_that_gets_no_answer_is_given_up(
     with pytest.raises(DeadlineExceededError, match=r"0\.2 s"):
         async for _ in async_client.score_stream(["a"], timeout=0.2):
             pass
-    server.behaviour.stream_pause.set()
 
 
 async def test_a_timeout_may_be_longer_than_clocks_count(async_client: AsyncClient) -> None:
@@ -176,7 +176,7 @@ async def test_an_abandoned_stream_is_cancelled(
     async with aclosing(cast(Any, stream)) as answers:  # a generator to us
         await anext(answers)
 
-    end = await asyncio.to_thread(server.behaviour.stream_ends.get, timeout=5)
+    end = await asyncio.to_thread(server.behaviour.end_of_stream)
     assert end == "cancelled"
 
 
@@ -194,6 +194,7 @@ async def test_rescore_stream_keeps_order_and_bounds_what_runs(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
     server.behaviour.delay_seconds = 0.01
+    server.behaviour.together = 2
     weights = [RescoreWeights(), RescoreWeights(lm_weight=-1)]
 
     stream = async_client.rescore_stream(LISTS, weights, batch_hypotheses=6, max_in_flight=3)
@@ -225,15 +226,18 @@ async def test_waiting_ends_when_the_model_is_ready(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
     server.behaviour.loading.add("fake")
-    asyncio.get_running_loop().call_later(0.3, server.behaviour.loading.clear)
+    asyncio.get_running_loop().call_later(0.2, server.behaviour.loading.clear)
 
-    await async_client.wait_until_ready(timeout=10)
+    await async_client.wait_until_ready()
     assert not server.behaviour.loading
 
 
 async def test_waiting_in_vain_says_what_is_missing(async_client: AsyncClient) -> None:
-    with pytest.raises(DeadlineExceededError, match="it has no model other"):
-        await async_client.wait_until_ready("other", timeout=0.3)
+    async def wait(seconds: float) -> None:
+        with pytest.raises(DeadlineExceededError, match="it has no model other"):
+            await async_client.wait_until_ready("other", timeout=seconds)
+
+    await patiently_awaited(wait)
 
 
 async def test_waiting_for_nobody_says_so() -> None:

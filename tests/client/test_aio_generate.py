@@ -22,10 +22,11 @@ from lmscore.client import (
 )
 from lmscore.v1 import language_model_service_pb2 as wire
 from tests.client.fake_server import Failure, FakeServer
+from tests.client.patience import patiently_awaited
 
 
 async def end_of_stream(server: FakeServer) -> str:
-    return await asyncio.to_thread(server.behaviour.stream_ends.get, timeout=5)
+    return await asyncio.to_thread(server.behaviour.end_of_stream)
 
 
 @pytest.mark.parametrize("per_message", [1, 3])
@@ -78,9 +79,12 @@ async def test_cancelling_the_wait_for_whole_texts_cancels_the_call(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
     server.behaviour.generate_messages = 2
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(async_client.generate_texts(""), timeout=1)
+    waiting = asyncio.create_task(async_client.generate_texts(""))
+    await asyncio.to_thread(server.behaviour.wait_for_call, "Generate")
+    waiting.cancel()
 
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     assert await end_of_stream(server) == "cancelled"
 
 
@@ -88,12 +92,15 @@ async def test_the_timeout_bounds_the_whole_generation(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
     server.behaviour.generate_messages = 2
-    events = async_client.generate("", timeout=2)
-    assert isinstance(await anext(events), GenerationStarted)
-    assert isinstance(await anext(events), GeneratedToken)
 
-    with pytest.raises(DeadlineExceededError):
-        await anext(events)
+    async def read(seconds: float) -> None:
+        events = async_client.generate("", timeout=seconds)
+        assert isinstance(await anext(events), GenerationStarted)
+        assert isinstance(await anext(events), GeneratedToken)
+        with pytest.raises(DeadlineExceededError):
+            await anext(events)
+
+    await patiently_awaited(read)
     assert await end_of_stream(server) == "cancelled"
 
 

@@ -3,8 +3,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -17,8 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from lmscore.client.cli.output import columns, json_line, table_text
-from tests.client.commands import COMMAND, Lmscore, environment, records
-from tests.client.fake_server import Failure, FakeServer
+from tests.client.commands import (
+    COMMAND,
+    Lmscore,
+    environment,
+    interruptible,
+    notes_on_a_terminal,
+    notes_to_a_pipe,
+    records,
+)
+from tests.client.fake_server import LONG_SECONDS, Failure, FakeServer
 
 NBEST = (
     '{"id": "u1", "ref": "a b", "hyps": [["abc b", -1.0], ["a b", -1.1], ["x", -1.5]]}\n'
@@ -550,20 +556,12 @@ def test_a_reader_that_has_had_enough_ends_it_quietly(server: FakeServer, tmp_pa
 def test_an_interrupt_is_one_line(server: FakeServer, tmp_path: Path) -> None:
     server.behaviour.stream_pause.clear()
     (tmp_path / "texts").write_text("a b c\n")
-    with subprocess.Popen(
-        [*COMMAND, "score", tmp_path / "texts"],
-        env=environment(server),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # A background job of a shell ignores SIGINT, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    ) as process:
-        give_up = time.monotonic() + 20
+    with interruptible(server, "score", tmp_path / "texts") as process:
+        give_up = time.monotonic() + LONG_SECONDS
         while not server.behaviour.stream_requests and time.monotonic() < give_up:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    server.behaviour.stream_pause.set()
+        _, err = process.communicate(timeout=LONG_SECONDS)
     assert err.decode().split("\n") == ["", "lmscore: interrupted", ""]  # ends the line of "^C"
     assert process.returncode == 130
 
@@ -573,19 +571,9 @@ def test_a_bar_is_shown_only_on_a_terminal(
     server: FakeServer, tmp_path: Path, to_terminal: bool, shown: bool
 ) -> None:
     (tmp_path / "texts").write_text("a b c\n" * 5000)
-    terminal, notes = pty.openpty()
-    with (tmp_path / "err").open("wb") as file, (tmp_path / "out").open("wb") as out:
-        subprocess.run(
-            [*COMMAND, "score", "texts"],
-            cwd=tmp_path,  # a long path would leave the bar no room
-            env={**environment(server), "TERM": "xterm"},
-            stdout=out,
-            stderr=notes if to_terminal else file,
-            check=True,
-        )
-    os.close(notes)
-    written = os.read(terminal, 2**16) if to_terminal else (tmp_path / "err").read_bytes()
-    os.close(terminal)
+    notes = notes_on_a_terminal if to_terminal else notes_to_a_pipe
+    with (tmp_path / "out").open("wb") as out:
+        written = notes(server, "score", "texts", out=out, cwd=tmp_path)
     assert (b"100%" in written) == shown
     assert len((tmp_path / "out").read_text().splitlines()) == 5000
 

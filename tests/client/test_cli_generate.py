@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import os
-import pty
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,17 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
 
-from tests.client.commands import COMMAND, Lmscore, environment, records
+from tests.client.commands import (
+    COMMAND,
+    Lmscore,
+    environment,
+    interruptible,
+    notes_on_a_terminal,
+    notes_to_a_pipe,
+    records,
+)
 from tests.client.fake_server import Failure, FakeServer, word_id
+from tests.client.patience import patiently
 
 
 def test_the_text_stands_behind_its_prompt(lmscore: Lmscore) -> None:
@@ -152,11 +158,14 @@ def test_every_option_reaches_the_server(
 
 def test_the_timeout_is_the_calls_deadline(server: FakeServer, lmscore: Lmscore) -> None:
     server.behaviour.generate_messages = 2
-    exit_code, out, err = lmscore("generate", "--timeout", "2", "the")
 
-    assert (exit_code, out) == (1, "the a\n")
-    assert "Deadline Exceeded" in err.splitlines()[-1]  # gRPC has several words for it
-    assert server.behaviour.stream_ends.get(timeout=5) == "cancelled"
+    def generate(seconds: float) -> None:
+        exit_code, out, err = lmscore("generate", "--timeout", str(seconds), "the")
+        assert (exit_code, out) == (1, "the a\n")
+        assert "Deadline Exceeded" in err.splitlines()[-1]  # gRPC has several words for it
+
+    patiently(generate)
+    assert server.behaviour.end_of_stream() == "cancelled"
 
 
 def test_an_error_in_the_middle_begins_a_line(server: FakeServer, lmscore: Lmscore) -> None:
@@ -232,7 +241,7 @@ def test_text_is_shown_as_it_comes(server: FakeServer) -> None:
         shown = process.stdout.read(len("the a aa"))
         process.kill()
     assert shown == b"the a aa"
-    assert server.behaviour.stream_ends.get(timeout=5) == "cancelled"
+    assert server.behaviour.end_of_stream() == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +256,7 @@ def test_an_interrupt_cancels_and_says_so(
     server: FakeServer, arguments: list[str], messages: int, shown: bytes, told: str
 ) -> None:
     server.behaviour.generate_messages = messages
-    with interruptible(server, "the", *arguments) as process:
+    with interruptible(server, "generate", "the", *arguments) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stderr.readline() == b"fake version 1\n"
@@ -257,12 +266,12 @@ def test_an_interrupt_cancels_and_says_so(
         assert process.stderr.read().decode() == f"\nlmscore: {told}\n"
 
     assert process.returncode == 130
-    assert server.behaviour.stream_ends.get(timeout=5) == "cancelled"
+    assert server.behaviour.end_of_stream() == "cancelled"
 
 
 def test_an_interrupt_leaves_whole_lines_of_json(server: FakeServer) -> None:
     server.behaviour.generate_messages = 2
-    with interruptible(server, "the", "--json") as process:
+    with interruptible(server, "generate", "the", "--json") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(2)]
         process.send_signal(signal.SIGINT)
@@ -272,33 +281,10 @@ def test_an_interrupt_leaves_whole_lines_of_json(server: FakeServer) -> None:
     assert [each["event"] for each in records(b"".join(lines).decode())] == ["started", "token"]
 
 
-def interruptible(server: FakeServer, *arguments: str) -> subprocess.Popen[bytes]:
-    # A background job of a shell ignores SIGINT, and so would its children.
-    program = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from lmscore.client.cli.launcher import main; main()"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "generate", *arguments],
-        env=environment(server),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 @pytest.mark.parametrize("to_terminal", [True, False])
 def test_notes_are_dim_on_a_terminal(server: FakeServer, to_terminal: bool, tmp_path: Path) -> None:
-    terminal, notes = pty.openpty()
-    with (tmp_path / "err").open("wb") as file:
-        subprocess.run(
-            [*COMMAND, "generate", "the", "--seed", "7"],
-            env={**environment(server), "TERM": "xterm"},
-            stdout=subprocess.DEVNULL,
-            stderr=notes if to_terminal else file,
-            check=True,
-        )
-    os.close(notes)
-    written = os.read(terminal, 2**16) if to_terminal else (tmp_path / "err").read_bytes()
-    os.close(terminal)
+    notes = notes_on_a_terminal if to_terminal else notes_to_a_pipe
+    with (tmp_path / "out").open("wb") as out:
+        written = notes(server, "generate", "the", "--seed", "7", out=out, cwd=tmp_path)
     dim = b"\x1b[2m" if to_terminal else b""
     assert written.startswith(dim + b"fake version 1, seed 7")

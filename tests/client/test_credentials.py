@@ -116,8 +116,9 @@ def test_a_key_that_leaves_the_machine_in_the_clear_is_warned_of(address: str, l
         Client(address).close()
         Client(address, api_key=KEY, credentials=grpc.ssl_channel_credentials()).close()
 
-    assert len(warned) == (0 if local else 1)
-    assert not [each for each in warned if KEY in str(each.message)]
+    told = [str(each.message) for each in warned if "API key" in str(each.message)]
+    assert len(told) == (0 if local else 1)
+    assert KEY not in " ".join(told)
 
 
 def test_a_certificate_needs_its_key_and_tls_excludes_credentials() -> None:
@@ -248,7 +249,7 @@ async def test_what_is_missing_has_its_error(guarded: Guarded) -> None:
     async def failure(**options: Any) -> LmscoreError:
         async with AsyncClient(guarded.address, model="tiny", **options) as client:
             with pytest.raises(LmscoreError) as raised:
-                await client.score(["a b"], timeout=5)
+                await client.score(["a b"])
             return raised.value
 
     nobody = await failure(tls=guarded.tls)
@@ -269,7 +270,8 @@ async def test_a_key_over_its_quota_knows_until_when(guarded: Guarded) -> None:
         with pytest.raises(QuotaExceededError) as raised:
             await client.score(["a b"])
 
-    assert raised.value.retry_after_seconds == pytest.approx(100, abs=10)
+    assert raised.value.retry_after_seconds is not None
+    assert 30 < raised.value.retry_after_seconds <= 100  # less what has passed since the first
 
 
 async def test_a_certificate_of_another_name_can_be_accepted_by_that_name(
@@ -284,10 +286,10 @@ async def test_a_certificate_of_another_name_can_be_accepted_by_that_name(
         address = connected.server.address
         async with AsyncClient(address, tls=TlsSettings(ca)) as client:
             with pytest.raises(UnavailableError):
-                await client.list_models(timeout=5)
+                await client.list_models()
         tls = TlsSettings(ca, server_name="scoring.example")
         async with AsyncClient(address, tls=tls) as client:
-            assert len(await client.list_models(timeout=5)) == 1
+            assert len(await client.list_models()) == 1
 
 
 async def test_the_command_connects_with_certificate_and_key(

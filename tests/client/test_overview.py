@@ -128,7 +128,7 @@ def endpoint() -> Iterator[str]:
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])  # how often it looks
     thread.start()
     yield f"127.0.0.1:{server.server_address[1]}"
     server.shutdown()

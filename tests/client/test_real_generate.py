@@ -30,6 +30,10 @@ DEMO = Path(__file__).parents[2] / "checkpoints" / "demo" / "trigram.arpa.gz"
 @pytest.fixture(scope="module")
 def server(tiny_arpa: Path) -> Iterator[ServerProcess]:
     arguments = ["--listen", "127.0.0.1:0", "--log-format", "json"]
+    arguments += [
+        "--request-log-rate",
+        "0",
+    ]  # nobody reads the log, which would be full at some time
     command = server_command(*arguments, "--model", f"tiny={tiny_arpa}", "--model", f"demo={DEMO}")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         running = ServerProcess(process, "", [])

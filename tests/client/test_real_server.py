@@ -28,6 +28,10 @@ from tests.server.harness import ServerProcess, server_command
 @pytest.fixture(scope="module")
 def address(tiny_arpa: Path) -> Iterator[str]:
     arguments = ["--listen", "127.0.0.1:0", "--log-format", "json", "--model", f"tiny={tiny_arpa}"]
+    arguments += [
+        "--request-log-rate",
+        "0",
+    ]  # nobody reads the log, which would be full at some time
     command = server_command(*arguments, "--max-text-bytes", "100")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         yield str(ServerProcess(process, "", []).wait_for("ready")["address"])

@@ -114,14 +114,14 @@ def test_a_killed_run_goes_on(server: FakeServer, lmscore: Lmscore, tmp_path: Pa
     lists = [NBestList(f"u{i}", (Hypothesis("ab", {"score": 0.0}),)) for i in range(200)]
     source, out = tmp_path / "nbest", tmp_path / "out"
     write_nbest(source, lists)
-    server.behaviour.delay_seconds = 0.02
+    server.behaviour.most_answers["Rescore"] = 50
     command: list[str | Path] = [*COMMAND, "rescore", *in_ones(tmp_path)]
     with subprocess.Popen(command, env=environment(server)) as process:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + fake_server.LONG_SECONDS
         while not (out.exists() and out.stat().st_size) and time.monotonic() < give_up:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    server.behaviour.delay_seconds = 0.0
+    server.behaviour.most_answers.clear()
 
     assert out.stat().st_size < 200 * 6
     assert progress_path(str(out)).exists()

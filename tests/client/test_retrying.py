@@ -32,7 +32,9 @@ from tests.client.fake_server import Failure, FakeServer
 def busy(seconds: float | None = 0.001, reason: str = "QUEUE_FULL") -> Failure:
     details: list[Any] = [ErrorInfo(reason=reason, domain="lmscore")]
     if seconds is not None:
-        details.append(RetryInfo(retry_delay=Duration(nanos=round(seconds * 1e9))))
+        delay = Duration()
+        delay.FromNanoseconds(round(seconds * 1e9))
+        details.append(RetryInfo(retry_delay=delay))
     return Failure(StatusCode.RESOURCE_EXHAUSTED, details=details)
 
 
@@ -157,13 +159,13 @@ def test_a_call_is_made_so_often_and_then_raises_what_it_ended_with(server: Fake
 
 
 def test_who_could_not_wait_long_enough_is_told_at_once(server: FakeServer, client: Client) -> None:
-    server.behaviour.failures.append(busy(0.9, "QUOTA_EXCEEDED"))
+    server.behaviour.failures.append(busy(200, "QUOTA_EXCEEDED"))
     began = time.monotonic()
     with pytest.raises(QuotaExceededError) as raised:
-        client.score(["ab"], timeout=0.8)
+        client.score(["ab"], timeout=100)
 
-    assert time.monotonic() - began < 0.7
-    assert raised.value.retry_after_seconds == pytest.approx(0.9)
+    assert time.monotonic() - began < 90
+    assert raised.value.retry_after_seconds == pytest.approx(200)
 
 
 def test_a_generation_that_has_begun_is_not_begun_again(server: FakeServer, client: Client) -> None:
@@ -235,4 +237,4 @@ def test_a_stream_gives_up_when_its_time_is_over(server: FakeServer, client: Cli
         began = time.monotonic()
         with pytest.raises((OverloadedError, DeadlineExceededError)):
             list(stream)
-        assert 0.1 < time.monotonic() - began < 5
+        assert 0.1 < time.monotonic() - began < 60

@@ -2,11 +2,12 @@
 //
 //   node call.mjs '{"include": [folders of .proto files], "address": "host:port",
 //                   "serviceConfig": "...", "calls": [
-//                     {"method": "Generate", "request": {...}, "cancelAfter": 2, "times": 3}]}'
+//                     {"method": "Generate", "request": {...}, "cancelAfter": 2, "peers": 2}]}'
 //
 // Makes them one after the other, and prints a line of JSON for each: the messages of the answer,
-// and how the call ended. With cancelAfter, it is cancelled after that many messages; with times,
-// a call with one answer is made so often, and what comes last is printed.
+// and how the call ended. With cancelAfter, it is cancelled after that many messages; with peers,
+// a call with one answer is made until so many servers have answered, and what comes last is
+// printed.
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 import protobuf from "protobufjs";
@@ -48,7 +49,7 @@ function end({ code, details, metadata }) {
   return { status: grpc.status[code], message: details, details: errorDetails(metadata) };
 }
 
-const options = () => ({ deadline: Date.now() + 20_000 });
+const options = () => ({ deadline: Date.now() + 60_000 });
 
 function stream({ method, request, cancelAfter }) {
   return new Promise((resolve) => {
@@ -63,21 +64,25 @@ function stream({ method, request, cancelAfter }) {
   });
 }
 
-function single({ method, request }) {
+function single({ method, request }, answered) {
   return new Promise((resolve) => {
-    client[method](request, options(), (error, message) =>
+    const call = client[method](request, options(), (error, message) => {
+      answered.add(call.getPeer());
       resolve({
         messages: message ? [message] : [],
         end: end(error ?? { code: grpc.status.OK, details: "" }),
-      }),
-    );
+      });
+    });
   });
 }
 
-for (const { times = 1, ...call } of calls) {
+const giveUp = Date.now() + 40_000;
+for (const { peers = 1, ...call } of calls) {
   const make = client[call.method].responseStream ? stream : single;
+  const answered = new Set();
   let outcome;
-  for (let i = 0; i < times; i += 1) outcome = await make(call);
+  do outcome = await make(call, answered);
+  while (answered.size < peers && peers > 1 && Date.now() < giveUp);
   process.stdout.write(`${JSON.stringify(outcome)}\n`);
 }
 client.close();

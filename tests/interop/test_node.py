@@ -38,7 +38,7 @@ def node(script: Path, *arguments: str, cwd: Path | None = None) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
         cwd=cwd,
     )
     return done.stdout.splitlines()
@@ -165,7 +165,7 @@ def test_cancelling_reaches_the_server(fake: FakeServer) -> None:
     ((messages, end),) = call(fake.address, cancelled)
 
     assert (len(messages), end["status"]) == (2, "CANCELLED")
-    assert fake.behaviour.stream_ends.get(timeout=5) == "cancelled"
+    assert fake.behaviour.end_of_stream() == "cancelled"
 
 
 def test_every_kind_of_event_is_read(fake: FakeServer) -> None:
@@ -206,15 +206,14 @@ def test_servers_take_turns_by_the_service_config(fake: FakeServer) -> None:
     other = start(Behaviour())
     try:
         address = f"ipv4:{fake.address},{other.address}"
-        many = {**FAKE_SCORE, "times": 200}
+        many = {**FAKE_SCORE, "peers": 2}
         ((_, end),) = call(address, many, serviceConfig=service_config())
     finally:
         other.grpc_server.stop(grace=None).wait()
 
     assert end["status"] == "OK"
-    counts = [server.behaviour.calls["Score"] for server in (fake, other)]
-    assert sum(counts) == 200
-    assert min(counts) >= 1  # the first calls go to the one that was connected first
+    # The first calls go to the one that was connected first.
+    assert all(server.behaviour.calls["Score"] for server in (fake, other))
 
 
 def test_the_documented_program_does_what_it_says(address: str, tmp_path: Path) -> None:

@@ -92,8 +92,11 @@ def random_backoff(
     drop_suffixes: float = 0.0,
     drop_prefixes: float = 0.0,
     with_unknown: bool = True,
+    grid: int = 0,
 ) -> Backoff:
     """A model with any probabilities at all: scores are defined even where nothing sums to one.
+
+    grid: make all numbers multiples of 1 / grid. Of a power of two, sums of them are exact.
 
     drop_suffixes, drop_prefixes: share of the middle n-grams left out though longer ones end or
     begin with them. Without either, every n-gram's suffix and prefix are there too.
@@ -104,8 +107,9 @@ def random_backoff(
     contexts = [*vocabulary, "<s>"] + ["<unk>"] * with_unknown
     model = Backoff()
 
-    def value() -> float:
-        return float(np.float32(-rng.random() * 4))
+    def value(scale: float = 4.0, shift: float = 0.0) -> float:
+        number = float(np.float32(-rng.random() * scale + shift))
+        return round(number * grid) / grid if grid else number
 
     for word in dict.fromkeys([*events, *contexts]):
         model.probs[word,] = value() if word != "<s>" else -99.0
@@ -119,7 +123,7 @@ def random_backoff(
         for ngram in grown:
             model.probs[ngram] = value()
             if rng.random() < 0.8:
-                model.backoffs[ngram[:-1]] = float(np.float32(value() / 2 + 0.5))
+                model.backoffs[ngram[:-1]] = value(2.0, 0.5)
         level = [ngram for ngram in grown if ngram[-1] != "</s>"]
     _drop(model, rng, drop_suffixes, slice(1, None))
     _drop(model, rng, drop_prefixes, slice(0, -1))
@@ -134,7 +138,8 @@ def _drop(model: Backoff, rng: random.Random, share: float, part: slice) -> None
     """Leave out n-grams that are that part of longer ones, and of no other kind of n-gram."""
     other = slice(0, -1) if part == slice(1, None) else slice(1, None)
     needed = {ngram[other] for ngram in model.probs}
-    for affix in {ngram[part] for ngram in model.probs if len(ngram) > 2} - needed:
+    affixes = dict.fromkeys(ngram[part] for ngram in model.probs if len(ngram) > 2)
+    for affix in [each for each in affixes if each not in needed]:
         if rng.random() < share:
             model.probs.pop(affix, None)
             model.backoffs.pop(affix, None)

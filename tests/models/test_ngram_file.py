@@ -157,6 +157,7 @@ print(opened)
 """
 
 
+@pytest.mark.timeout(600)  # it compiles everything anew
 def test_thousands_of_damaged_files_are_never_read_outside(tmp_path: Path) -> None:
     _, path = saved(random_backoff(1, order=4, words=4, density=0.5), tmp_path)
     done = subprocess.run(

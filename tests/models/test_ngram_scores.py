@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmscore.models.errors import TokenIdError
@@ -144,7 +144,6 @@ def whole_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[NgramModel, l
     return model, random_texts(backoff, 5, 200)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_score_does_not_depend_on_the_batch_nor_on_its_order(
     whole_model: tuple[NgramModel, list[str]], data: st.DataObject

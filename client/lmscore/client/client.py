@@ -308,19 +308,21 @@ class Client:
         Raises DeadlineExceededError, which says what was still missing.
         """
         end = time.monotonic() + timeout
-        missing = "no connection"
+        missing = ""
         request = model_service.list_models_request()
         while (left := end - time.monotonic()) > 0:
             try:
                 response = self._call(self._models.ListModels, request, left, wait_for_ready=True)
-            except (UnavailableError, DeadlineExceededError) as error:
+            except UnavailableError as error:
                 missing = str(error)
+            except DeadlineExceededError as error:
+                missing = missing or str(error)  # what was missing before tells more
             else:
                 missing = awaited(model_service.models(response), model or self.model)
                 if not missing:
                     return
             time.sleep(POLL_SECONDS)
-        raise not_ready(self.address, timeout, missing)
+        raise not_ready(self.address, timeout, missing or "no connection")
 
     def _call(
         self,

@@ -136,7 +136,7 @@ def test_the_highest_temperatures_still_keep_the_likeliest(
     values = np.random.default_rng(3).normal(0, 3, 200)
     log_probs = values - np.log(np.exp(values).sum())
 
-    kept = support(log_probs, Sampling(temperature, **sampling))
+    kept = support(log_probs, Sampling(temperature, **sampling), draws=2000)
 
     assert kept == set(np.argsort(-log_probs)[:50].tolist())
 
@@ -207,8 +207,8 @@ def test_penalty_and_bans_come_before_all_filters(
     random = np.random.default_rng(seed)
     row = random.normal(-1, 2, 90).astype(dtype)  # logits: some are above 0
     seen, banned, ends = (random.permutation(90)[:9].tolist() for _ in range(3))
-    adjusted = row.copy()
-    adjusted[seen] = np.where(row[seen] > 0, row[seen] / penalty, row[seen] * penalty)
+    adjusted, values = row.copy(), row[seen].astype(np.float64)
+    adjusted[seen] = np.where(values > 0, values / penalty, values * penalty)  # rounded once
     adjusted[banned] = -np.inf
     if early:
         adjusted[ends] = -np.inf
@@ -222,10 +222,11 @@ def test_penalty_and_bans_come_before_all_filters(
         changes(20, seen, banned, ends, penalty=penalty, early=early),
     )
 
+    if _is_close_to_a_boundary(adjusted, sampling):
+        return
     probs = expected_probs(adjusted, sampling)
     for token, uniform in zip(tokens, uniforms, strict=True):
-        assert probs[token] > 0
-        assert np.cumsum(probs)[token] >= uniform - 1e-6  # float32 rounds the penalized values
+        assert_drawn_from(token, probs, uniform)
 
 
 def test_nothing_is_chosen_where_nothing_is_possible() -> None:

@@ -34,7 +34,7 @@ def train(*arguments: object, stdin: bytes = b"") -> Done:
 def program(module: str, *arguments: object, stdin: bytes = b"") -> Done:
     """The same in a process of its own."""
     command = [sys.executable, "-m", f"lmscore.models.commands.{module}", *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=100)
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=110)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -144,6 +144,6 @@ def test_a_word_without_end_is_soon_split() -> None:
     began = time.process_time()
     symbols = merge(word, merges)
 
-    assert time.process_time() - began < 5  # going over the word for each merge takes a minute
+    assert time.process_time() - began < 20  # going over the word for each merge takes a minute
     assert "".join(symbols) == word
     assert not any(pair in merges.ranks for pair in pairwise(symbols[:-1]))

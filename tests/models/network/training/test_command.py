@@ -22,7 +22,9 @@ from lmscore.models.commands.running import run
 from lmscore.models.commands.train_network import network
 from lmscore.models.network.checkpoint import read_checkpoint
 from lmscore.models.network.module import NetworkModule
+from lmscore.models.network.training import session
 
+pytestmark = pytest.mark.timeout(600)  # programs that import torch, and trainings
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 TINY = ["--embedding-size", "8", "--hidden-sizes", "12", "--threads", "1", "--device", "cpu"]
 WORDS = ["the", "a", "cat", "dog", "mouse", "sees", "hears", "and", "not", "old", "grey", "one"]
@@ -35,9 +37,27 @@ def write_text(path: Path, lines: int = 300, seed: int = 0) -> Path:
     return path
 
 
-def command(*arguments: object) -> list[str]:
-    module = "lmscore.models.commands.train"
-    return [sys.executable, "-m", module, "network", *map(str, arguments)]
+SLOWLY = """
+import sys, time
+sys.modules["matplotlib"] = None  # its import would take longer than the run
+from lmscore.models.commands.train import main
+from lmscore.models.network.training.session import Session
+
+progressed = Session.progressed
+
+def progressed_slowly(session, progress):
+    if progress.step > 50:
+        time.sleep(0.5)
+    progressed(session, progress)
+
+Session.progressed = progressed_slowly
+main()
+"""
+"""The program, which from step 51 on waits: it would be over before it is interrupted."""
+
+
+def slow_command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", SLOWLY, "network", *map(str, arguments)]
 
 
 class Here:
@@ -134,10 +154,16 @@ def test_a_text_that_runs_on_also_tells_how_single_lines_are_scored(
     assert perplexity_of(folder, lines) == pytest.approx(told, rel=1e-4)
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are beside the point: drawing them takes longer than the training."""
+    monkeypatch.setattr(session, "as_picture", lambda _: None)
+
+
 def long_run(tmp_path: Path, name: str) -> list[object]:
     text = tmp_path / "text.txt"
     if not text.exists():
-        write_text(text)
+        write_text(text, 160)
     return [
         *TINY, "--dropout", 0.2, "--epochs", 3, "--batch-size", 4, "--set",
         "run.save_seconds=0.05", "--set", "training.evaluate_every=40", "-o",
@@ -151,12 +177,13 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_killed_and_resumed_ends_with_the_very_weights_of_one_that_was_not(
     tmp_path: Path, here: Here
 ) -> None:
     here.result(*long_run(tmp_path, "whole"))
     folder = tmp_path / "killed"
-    process = subprocess.Popen(command(*long_run(tmp_path, "killed")), env=ENVIRONMENT)
+    process = subprocess.Popen(slow_command(*long_run(tmp_path, "killed")), env=ENVIRONMENT)
     wait_for(folder / "training/log.csv", process)
     process.kill()
     assert process.wait() == -signal.SIGKILL
@@ -183,17 +210,18 @@ def test_a_run_killed_and_resumed_ends_with_the_very_weights_of_one_that_was_not
     assert len(logs[0]) > 3
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_is_saved_and_says_how_to_go_on(
     tmp_path: Path, here: Here, number: signal.Signals, code: int
 ) -> None:
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        command(*long_run(tmp_path, "run")), env=ENVIRONMENT, stderr=subprocess.PIPE
+        slow_command(*long_run(tmp_path, "run")), env=ENVIRONMENT, stderr=subprocess.PIPE
     )
     wait_for(folder / "training/snapshot.pt", process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=100)
+    _, errors = process.communicate(timeout=500)
 
     assert process.returncode == code
     assert f"lmscore-train network --resume -o {folder}".encode() in errors
