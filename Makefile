@@ -81,7 +81,7 @@ dashboard-check: .venv/installed  ## Ask a real Prometheus every panel and rule,
 	$(BIN)/python -m deploy.grafana.check --processes 2 --seconds 30 --picture docs/dashboard.png
 
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
+	$(BIN)/pip install --quiet -c constraints.txt 'lmscore[peers]' \
 	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
 	@# It asks for an old NumPy that it can do without.
 	$(BIN)/pip install --quiet --no-deps pyctcdecode==0.5.0 pygtrie==2.6.2 \
@@ -95,9 +95,11 @@ node-client:  ## Install what the tests with a client for Node.js need
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
+	@# What builds is among what tests need, and so installed once, not in a folder of its own as well.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling hatch-vcs
 	@# Python compiles the modules that are used when they are; all of torch takes it a minute.
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt \
-	  -e '.[server,cli,dev,plot,tracing,gpu]'
+	  --no-build-isolation -e '.[server,cli,dev,plot,tracing,gpu]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
 	@# Each model needs some of its own, so the two are tried side by side.
 	$(BIN)/lmscore-server --model demo-lstm=checkpoints/demo/lstm --dry-run & lstm=$$!; \
