@@ -106,5 +106,32 @@ node-client:  ## Install what the tests with a client for Node.js need
 	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run && wait $$lstm
 	@touch $@
 
+.PHONY: dist sbom licences versions lowest test-lowest
+dist: .venv/installed  ## Build the wheel and the sdist into dist/
+	@rm -rf dist
+	$(BIN)/python -m hatchling build
+
+licences: .venv/installed  ## Write docs/licences.md
+	$(BIN)/python -m deploy.licences > build-licences.md && mv build-licences.md docs/licences.md
+
+sbom: .venv/release  ## Write dist/lmscore.cdx.json: what comes with lmscore, as CycloneDX
+	@mkdir -p dist
+	$(BIN)/python -m deploy.sbom dist/lmscore.cdx.json
+
+# PYTHONS, folders or names of interpreters, are tried in place of those that are found.
+PYTHONS ?=
+versions: .venv/release  ## Install the wheel for every Python that is found, and try it
+	$(BIN)/python -m tests.packaging.versions $(PYTHONS)
+
+lowest: .venv/release  ## Renew the list of the oldest versions that pyproject.toml allows
+	$(BIN)/python -m tests.packaging.lowest --renew
+
+test-lowest: .venv/release  ## Test with the oldest versions that pyproject.toml allows
+	$(BIN)/python -m tests.packaging.lowest
+
+.venv/release: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 'lmscore[release]'
+	@touch $@
+
 clean:  ## Remove what the verbs made
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

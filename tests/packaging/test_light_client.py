@@ -28,7 +28,7 @@ from lmscore.client import Client, __version__
 
 with Client(sys.argv[1], model="tiny") as client:
     [score] = client.score(["a b"])
-    [text] = client.generate_texts(["a"], max_tokens=1)
+    [text] = client.generate_texts("a", max_tokens=1)
 print(json.dumps({
     "log_prob": score.log_prob,
     "generated": text.text,
@@ -111,7 +111,7 @@ def test_the_client_scores_and_generates_with_three_packages(
         "typing-extensions",  # which grpcio needs
     }
     assert told.pop("log_prob") == pytest.approx(math.log(0.6 * 0.5 * 0.5), abs=1e-5)
-    assert told == {"generated": "b", "same version": True, "found": []}
+    assert told == {"generated": " b", "same version": True, "found": []}
 
 
 @pytest.mark.parametrize(
