@@ -112,7 +112,8 @@ dist: .venv/installed  ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m hatchling build
 
 licences: .venv/installed  ## Write docs/licences.md
-	$(BIN)/python -m deploy.licences > build-licences.md && mv build-licences.md docs/licences.md
+	$(BIN)/python -m deploy.licences > docs/licences.new
+	@mv docs/licences.new docs/licences.md
 
 sbom: .venv/release  ## Write dist/lmscore.cdx.json: what comes with lmscore, as CycloneDX
 	@mkdir -p dist
@@ -121,13 +122,13 @@ sbom: .venv/release  ## Write dist/lmscore.cdx.json: what comes with lmscore, as
 # PYTHONS, folders or names of interpreters, are tried in place of those that are found.
 PYTHONS ?=
 versions: .venv/release  ## Install the wheel for every Python that is found, and try it
-	$(BIN)/python -m tests.packaging.versions $(PYTHONS)
+	$(BIN)/python -m tests.packaging.environments versions $(PYTHONS)
 
 lowest: .venv/release  ## Renew the list of the oldest versions that pyproject.toml allows
-	$(BIN)/python -m tests.packaging.lowest --renew
+	$(BIN)/python -m tests.packaging.environments renew
 
 test-lowest: .venv/release  ## Test with the oldest versions that pyproject.toml allows
-	$(BIN)/python -m tests.packaging.lowest
+	$(BIN)/python -m tests.packaging.environments lowest
 
 .venv/release: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 'lmscore[release]'

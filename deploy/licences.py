@@ -24,9 +24,10 @@ LIGHT = "client"
 _HEAD = """\
 # Licences
 
-What `pip install 'lmscore[...]'` brings with it, at the versions of `constraints.txt`, as each package tells it
-itself: an SPDX expression where it has one, else its own words. `make licences` writes this page, `make sbom` the same as
-CycloneDX. A torch with CUDA brings NVIDIA's libraries besides, under licences of their own.
+What `pip install 'lmscore[...]'` brings with it, at the versions of `constraints.txt`, as each
+package tells it itself: an SPDX expression where it has one, else its own words. `make licences`
+writes this page, `make sbom` the same as CycloneDX. A torch with CUDA brings NVIDIA's libraries
+besides, under licences of their own.
 
 | package | version | licence | for |
 |---|---|---|---|
@@ -56,10 +57,10 @@ def dependencies() -> list[Dependency]:
 def page() -> str:
     """The whole of docs/licences.md."""
     rows = (
-        f"| {found.name} | {found.version} | {found.licence or 'unknown'} | {', '.join(found.uses)} |"
+        (found.name, found.version, found.licence or "unknown", ", ".join(found.uses))
         for found in dependencies()
     )
-    return _HEAD + "\n".join(rows) + "\n"
+    return _HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _needs_by_use() -> dict[str, list[str]]:
@@ -95,7 +96,7 @@ def _licences(told: PackageMetadata) -> Iterator[str]:
     """What a package says, the most exact first."""
     if "License-Expression" in told:
         yield told["License-Expression"]
-    words = told["License"] if "License" in told else ""
+    words = told["License"] if "License" in told else ""  # noqa: SIM401 (its type has no get)
     if words and len(words) <= _FEW_WORDS:
         yield words
     classifiers = told.get_all("Classifier") or []

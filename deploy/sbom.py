@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from deploy.licences import ROOT, dependencies
+from packaging.utils import canonicalize_name
 
 
 def main() -> None:
