@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,20 @@ def main() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"cyclonedx-py failed: {done.stderr.strip()}")
-    names = {found.name for found in dependencies()}
-    bill = kept(json.loads(done.stdout), names)
+    licences = {found.name: found.licence for found in dependencies()}
+    bill = kept(json.loads(done.stdout), licences)
+    bill["metadata"]["component"]["version"] = version("lmscore")
     Path(sys.argv[1]).write_text(json.dumps(bill, indent=2, ensure_ascii=False) + "\n")
     print(f"{sys.argv[1]}: lmscore and {len(bill['components'])} packages")
 
 
-def kept(bill: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """The bill with the packages of these names, and who needs whom among them."""
+def kept(bill: dict[str, Any], licences: dict[str, str]) -> dict[str, Any]:
+    """The bill with these packages, and who needs whom among them."""
     components = [
-        component
+        # What is no SPDX name, and not said by a classifier either, is left out of the bill.
+        {"licenses": [{"license": {"name": licence}}], **component}
         for component in bill["components"]
-        if canonicalize_name(component["name"]) in names
+        if (licence := licences.get(canonicalize_name(component["name"])))
     ]
     references = {component["bom-ref"] for component in components}
     references.add(bill["metadata"]["component"]["bom-ref"])

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 import pytest
 from deploy.licences import EXTRAS, LIGHT, Dependency, dependencies
+from deploy.sbom import kept
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -49,7 +50,7 @@ def test_the_versions_are_those_of_the_constraints(
     pinned = {canonicalize_name(name): version for name, version in pins.items()}
 
     assert {name: version for name, (version, _, _) in listed.items()} == {
-        name: pinned[name] for name in listed
+        name: pinned[canonicalize_name(name)] for name in listed
     }, "`make licences` renews docs/licences.md"
 
 
@@ -60,3 +61,29 @@ def test_what_a_package_needs_in_turn_is_listed_too(
         for need in map(Requirement, distribution(name).requires or ()):
             if need.marker is None or need.marker.evaluate({"extra": ""}):
                 assert canonicalize_name(need.name) in listed, f"{name} needs {need}"
+
+
+def test_the_bill_of_materials_has_what_runs_and_no_more() -> None:
+    def component(name: str, **more: object) -> dict[str, object]:
+        return {"name": name, "bom-ref": f"{name}==1", **more}
+
+    told = [{"license": {"id": "MIT"}}]
+    bill = {
+        "metadata": {"component": component("lmscore")},
+        "components": [component("Click", licenses=told), component("protobuf"), component("ruff")],
+        "dependencies": [
+            {"ref": "lmscore==1", "dependsOn": ["Click==1", "ruff==1"]},
+            {"ref": "Click==1", "dependsOn": ["protobuf==1"]},
+            {"ref": "ruff==1"},
+        ],
+    }
+    bill = kept(bill, {"click": "MIT", "protobuf": "3-Clause BSD License"})
+
+    assert {part["name"]: part["licenses"] for part in bill["components"]} == {
+        "Click": told,
+        "protobuf": [{"license": {"name": "3-Clause BSD License"}}],
+    }
+    assert bill["dependencies"] == [
+        {"ref": "lmscore==1", "dependsOn": ["Click==1"]},
+        {"ref": "Click==1", "dependsOn": ["protobuf==1"]},
+    ]
