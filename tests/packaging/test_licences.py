@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
 
 import pytest
 from deploy.licences import EXTRAS, LIGHT, Dependency, dependencies
@@ -68,7 +69,7 @@ def test_the_bill_of_materials_has_what_runs_and_no_more() -> None:
         return {"name": name, "bom-ref": f"{name}==1", **more}
 
     told = [{"license": {"id": "MIT"}}]
-    bill = {
+    bill: dict[str, Any] = {
         "metadata": {"component": component("lmscore")},
         "components": [component("Click", licenses=told), component("protobuf"), component("ruff")],
         "dependencies": [
