@@ -3,6 +3,7 @@
 # kind of processor they are compiled at the first start, which takes a minute longer.
 #
 #   docker build -t lmscore .
+#   docker build -t lmscore:1.2.3 --build-arg VERSION=1.2.3 .
 #   docker build -t lmscore:gpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
 
 ARG PYTHON=3.11.14-slim-bookworm
@@ -21,7 +22,10 @@ COPY proto proto
 COPY models models
 COPY server server
 COPY client client
-RUN /opt/lmscore/bin/pip install -c constraints.txt --extra-index-url "${TORCH_INDEX}" \
+# Git is not here to tell the version.
+ARG VERSION=0.1.0.dev0
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_LMSCORE="${VERSION}" \
+    /opt/lmscore/bin/pip install -c constraints.txt --extra-index-url "${TORCH_INDEX}" \
       '.[server,cli,tracing,gpu]'
 COPY checkpoints/demo /opt/lmscore/demo
 ENV NUMBA_CACHE_DIR=/var/cache/lmscore

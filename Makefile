@@ -81,7 +81,7 @@ dashboard-check: .venv/installed  ## Ask a real Prometheus every panel and rule,
 	$(BIN)/python -m deploy.grafana.check --processes 2 --seconds 30 --picture docs/dashboard.png
 
 peers: .venv/installed  ## Install what lmscore is compared with (KenLM; needs a C++ compiler)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[peers]' \
+	$(BIN)/pip install --quiet -c constraints.txt 'lmscore[peers]' \
 	  || echo "peers: KenLM could not be built; the tests that compare with it will skip"
 	@# It asks for an old NumPy that it can do without.
 	$(BIN)/pip install --quiet --no-deps pyctcdecode==0.5.0 pygtrie==2.6.2 \
@@ -95,13 +95,43 @@ node-client:  ## Install what the tests with a client for Node.js need
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmscore needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
+	@# What builds is among what tests need, and so installed once, not in a folder of its own as well.
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt hatchling hatch-vcs
 	@# Python compiles the modules that are used when they are; all of torch takes it a minute.
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt \
-	  -e '.[server,cli,dev,plot,tracing,gpu]'
+	  --no-build-isolation -e '.[server,cli,dev,plot,tracing,gpu]'
 	@# The first load compiles the kernels and keeps them on disk; from then on a start takes a second.
 	@# Each model needs some of its own, so the two are tried side by side.
 	$(BIN)/lmscore-server --model demo-lstm=checkpoints/demo/lstm --dry-run & lstm=$$!; \
 	$(BIN)/lmscore-server --model demo=checkpoints/demo/trigram.arpa.gz --dry-run && wait $$lstm
+	@touch $@
+
+.PHONY: dist sbom licences versions lowest test-lowest
+dist: .venv/installed  ## Build the wheel and the sdist into dist/
+	@rm -rf dist
+	$(BIN)/python -m hatchling build
+
+licences: .venv/installed  ## Write docs/licences.md
+	$(BIN)/python -m deploy.licences > docs/licences.new
+	@mv docs/licences.new docs/licences.md
+
+sbom: .venv/release  ## Write dist/lmscore.cdx.json: what comes with lmscore, as CycloneDX
+	@mkdir -p dist
+	$(BIN)/python -m deploy.sbom dist/lmscore.cdx.json
+
+# PYTHONS, folders or names of interpreters, are tried in place of those that are found.
+PYTHONS ?=
+versions: .venv/release  ## Install the wheel for every Python that is found, and try it
+	$(BIN)/python -m tests.packaging.environments versions $(PYTHONS)
+
+lowest: .venv/release  ## Renew the list of the oldest versions that pyproject.toml allows
+	$(BIN)/python -m tests.packaging.environments renew
+
+test-lowest: .venv/release  ## Test with the oldest versions that pyproject.toml allows
+	$(BIN)/python -m tests.packaging.environments lowest
+
+.venv/release: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 'lmscore[release]'
 	@touch $@
 
 clean:  ## Remove what the verbs made

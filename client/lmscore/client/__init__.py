@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         TokenScore,
         WordScore,
     )
+    from lmscore.client.version import __version__
 
 __all__ = [
     "AdminClient",
@@ -119,6 +120,7 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "WordScore",
+    "__version__",
 ]
 
 _HOMES = {
@@ -172,6 +174,7 @@ _HOMES = {
     "Token": "lmscore.client.results",
     "TokenScore": "lmscore.client.results",
     "WordScore": "lmscore.client.results",
+    "__version__": "lmscore.client.version",
 }
 
 

@@ -187,3 +187,4 @@ command = click.Command(
         ),
     ],
 )
+click.version_option(package_name="lmscore", message="%(prog)s %(version)s")(command)

@@ -33,6 +33,7 @@ INTERRUPTED = 130  # what a shell gives a program that SIGINT ended
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(package_name="lmscore", message="%(prog)s %(version)s")
 def command() -> None:
     """Put probabilities on text with a language-model server.
 

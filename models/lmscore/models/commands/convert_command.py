@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from lmscore.models.commands.running import progress_bar
+from lmscore.models.commands.running import progress_bar, version_option
 from lmscore.models.network.importers.file_type import is_network_file
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EXTRA = {"torch", "safetensors"}
 
 
+@version_option
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("source", type=_FILE)
 @click.argument("target", type=click.Path(path_type=Path))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmscore.models.commands.running import progress_bar
+from lmscore.models.commands.running import progress_bar, version_option
 
 if TYPE_CHECKING:
     from lmscore.models.language_model import BatchScores
@@ -30,6 +30,7 @@ _FIGURES = (
 _COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexity_excluding_oov")
 
 
+@version_option
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("model_file", metavar="MODEL", type=_FILE)
 @click.argument("texts", nargs=-1, required=True, type=_FILE, metavar="TEXT...")

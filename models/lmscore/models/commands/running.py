@@ -39,6 +39,12 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         return FAILURE
 
 
+def version_option(command: click.Command) -> click.Command:
+    """The command with ``--version``, which tells the version that is installed."""
+    option = click.version_option(package_name="lmscore", message="%(prog)s %(version)s")
+    return option(command)
+
+
 def complain(name: str, message: str) -> None:
     """Write one line to standard error."""
     click.echo(f"{name}: {' '.join(message.split())}", err=True)
