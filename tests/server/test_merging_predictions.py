@@ -97,7 +97,9 @@ def test_predictions_made_together_are_those_of_each_call(
 ) -> None:
     model = KINDS[kind]()
     entries = [
-        PredictEntry(Call("Predict", "someone"), model, Texts.from_strings(prompts), k, Load(1), bos=bos)
+        PredictEntry(
+            Call("Predict", "someone"), model, Texts.from_strings(prompts), k, Load(1), bos=bos
+        )
         for prompts, k in given
     ]
     together = PredictEntry.results(entries)
