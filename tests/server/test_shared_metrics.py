@@ -39,7 +39,7 @@ def run_workers(folder: Path, **counts: float) -> None:
         )
         for name, count in counts.items()
     ]
-    assert [process.wait(timeout=30) for process in processes] == [0] * len(processes)
+    assert [process.wait(timeout=100) for process in processes] == [0] * len(processes)
 
 
 def registry_of(folder: Path) -> CollectorRegistry:
