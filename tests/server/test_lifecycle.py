@@ -35,6 +35,8 @@ from tests.server.harness import (
     settings_for,
 )
 
+pytestmark = pytest.mark.timeout(300)  # where nothing has been compiled yet
+
 Start = Callable[..., ServerProcess]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -99,7 +101,7 @@ async def stopped_by_signals(
         here = settings.model_copy(update={"listen": address})
         serving = asyncio.create_task(serve(here, Sharing.AT_ONCE, stages.append))
         async with asyncio.timeout(100):
-            while not stages:  # noqa: ASYNC110
+            while not stages:
                 assert not serving.done(), serving.exception()
                 await asyncio.sleep(0.01)
         async with grpc.aio.insecure_channel(address) as channel:

@@ -27,6 +27,8 @@ from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from tests.server.harness import ServerProcess, run_server_command, settings_for
 from tests.server.test_lifecycle import OpenStream, score_request
 
+pytestmark = pytest.mark.timeout(300)  # where nothing has been compiled yet
+
 Start = Callable[..., ServerProcess]
 
 

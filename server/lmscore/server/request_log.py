@@ -22,9 +22,7 @@ class RequestLog:
     What is left out is counted, and told when the second is over.
     """
 
-    def __init__(
-        self, lines_a_second: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, lines_a_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         """The clock is that of the calls' beginnings."""
         self._clock = clock
         self._most = lines_a_second
