@@ -241,8 +241,8 @@ async def test_a_client_that_dies_frees_its_place_within_one_step() -> None:
 
 
 async def test_a_reader_that_does_not_read_pauses_and_others_go_on() -> None:
-    settings = Decoding(Sampling(), seed=1, min_tokens=4096, max_tokens=4096, num_sequences=10)
-    fields = LARGE | {"seed": 1}
+    settings = Decoding(Sampling(), seed=1, min_tokens=1000, max_tokens=1000, num_sequences=10)
+    fields = LARGE | {"seed": 1, "min_tokens": 1000, "max_tokens": 1000}  # a megabyte
     model = SlowModel()
     async with serving(model, max_unwritten_tokens=100, max_sequences=10) as connection:
         generator = connection.server.generator

@@ -17,7 +17,9 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
+from lmscore.server import logs
 from lmscore.server.lifecycle import serve
 from lmscore.server.ports import Sharing, reserved
 from lmscore.server.settings import ModelSource, Settings
@@ -166,14 +168,23 @@ async def test_health_knows_the_server_and_every_model(tiny_arpa: Path) -> None:
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """What a server command within this process logs."""
+    monkeypatch.setattr(logs, "configure_logs", lambda *_, **__: None)
+    with capture_logs() as lines:
+        yield lines
+
+
+@pytest.mark.usefixtures("log")
 def test_a_port_in_use_is_one_clear_line(tiny_arpa: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run_server_command("--model", f"tiny={tiny_arpa}", "--listen", address)
+        done = command_here("--model", f"tiny={tiny_arpa}", "--listen", address)
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     [line] = done.stderr.splitlines()
     assert address in line
     assert "in use" in line
@@ -219,10 +230,11 @@ def test_a_model_that_is_none_stops_the_start_with_its_file_and_line(tmp_path: P
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("log")
 def test_dry_run_scores_a_line_with_each_model_and_exits(tiny_arpa: Path) -> None:
-    done = run_server_command("--model", f"one={tiny_arpa},two={tiny_arpa}", "--dry-run")
+    done = command_here("--model", f"one={tiny_arpa},two={tiny_arpa}", "--dry-run")
 
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["one", "two"]
     assert "nats" in done.stdout
 
@@ -246,7 +258,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
 
 
 def test_an_empty_flag_beats_the_environment_too() -> None:
-    done = run_server_command("--metrics", "", "--print-config", LMSCORE_METRICS="127.0.0.1:1")
+    done = command_here("--metrics", "", "--print-config", LMSCORE_METRICS="127.0.0.1:1")
 
     assert 'metrics = ""  # flag' in done.stdout.splitlines()
 
@@ -326,12 +338,12 @@ def test_a_bad_value_in_the_file_is_refused(tmp_path: Path, written: str, said: 
     assert said in done.stderr
 
 
-def test_an_address_without_a_host_means_every_interface(tmp_path: Path) -> None:
+def test_an_address_without_a_host_means_every_interface(tmp_path: Path, log: list[Any]) -> None:
     missing = tmp_path / "none.arpa"
-    done = run_server_command("--listen", ":0", "--model", f"m={missing}")
+    done = command_here("--listen", ":0", "--model", f"m={missing}")
 
-    assert done.returncode == 1
-    assert str(missing) in done.stderr.splitlines()[-1]  # and not the address
-    assert "Traceback" not in done.stderr
-    assert "tls_certificate" in done.stderr  # what a port that others can reach should have
-    assert "api_keys" in done.stderr
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert str(missing) in line  # and not the address
+    assert "tls_certificate" in str(log)  # what a port that others can reach should have
+    assert "api_keys" in str(log)

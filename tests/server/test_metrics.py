@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import shutil
 import subprocess
@@ -101,8 +102,9 @@ async def test_scored_texts_are_counted_with_their_tokens_and_perplexities(
     connection: Connection, tiny_arpa: Path
 ) -> None:
     texts = ["a b", "x", "", "b b a x x"]
-    for _ in range(1100):  # more than are worth a pass over them
-        await connection.stub.Score(wire.ScoreRequest(model=TINY, texts=texts))
+    request = wire.ScoreStreamRequest(score=wire.ScoreRequest(model=TINY, texts=texts))
+    many = itertools.repeat(request, 1100)  # more than are worth a pass over them
+    assert len([answer async for answer in connection.stub.ScoreStream(many)]) == 1100
     registry = fresh(connection).registry
 
     scores = load_model(tiny_arpa).score(ScoreBatch(Texts.from_strings(texts)))
@@ -235,11 +237,19 @@ async def test_a_model_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
     assert samples(registry, "model_loaded") == {}
 
 
-@settings(max_examples=20)
-@given(st.lists(st.one_of(st.text(), st.sampled_from(NASTY)), max_size=5))
-def test_no_text_of_a_caller_is_ever_a_label(names: list[str]) -> None:
+@pytest.fixture(scope="module")
+def told() -> tuple[Metrics, set[str]]:
+    """Metrics, and the labels that they have before any caller sends a text."""
     metrics = told_of_everything()
-    before = labels_of(metrics.registry)
+    return metrics, labels_of(metrics.registry)
+
+
+@settings(max_examples=20)
+@given(names=st.lists(st.one_of(st.text(), st.sampled_from(NASTY)), max_size=5))
+def test_no_text_of_a_caller_is_ever_a_label(
+    told: tuple[Metrics, set[str]], names: list[str]
+) -> None:
+    metrics, before = told
     for name in names:
         call = Call(method=name, caller=name, model=name, id=name)
         metrics.began(call, {name: name})
