@@ -361,7 +361,7 @@ async def test_urgent_batches_are_not_held_up_by_bulk_batches_scored_with_them()
 
 
 async def test_a_free_network_waits_for_company_if_it_is_told_to() -> None:
-    scheduler, model, _ = held_scheduler(max_requests=3, max_delay_seconds=30.0)
+    scheduler, model, _ = held_scheduler(max_requests=3, max_delay_seconds=1000.0)
     model.go.set()
     batch = ScoreBatch(Texts.from_strings(["ab"]))
     started = time.monotonic()
@@ -372,7 +372,7 @@ async def test_a_free_network_waits_for_company_if_it_is_told_to() -> None:
     await asyncio.gather(*tasks)
 
     assert [len(each) for each in model.scored] == [3]
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 500
     await asyncio.to_thread(scheduler.close)
 
 

@@ -74,7 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._draining = True
 
     async def drain(self) -> None:
-        """The same, and wait until none runs."""
+        """Refuse new calls, and wait until none runs."""
         self.refuse()
         await self._idle.wait()
 
@@ -130,12 +130,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                             return await behaviour(check(request), context)
                     except (asyncio.CancelledError, Exception) as error:
                         status = self._ended_by(error, call, context)
-                        how = code_and_reason(status) if status else _caller_left(call)
-                        ending.code, ending.reason = how
-                        if status is None and isinstance(error, asyncio.CancelledError):
-                            raise
-                # Whoever has the answer finds the call counted.
-                return await abort(context, status) if status else None
+                        if status is not None:
+                            ending.code, ending.reason = code_and_reason(status)
+                        else:
+                            ending.code = _code_of_who_left(call)
+                            if isinstance(error, asyncio.CancelledError):
+                                raise
+                if status is not None:  # whoever has it finds the call counted
+                    await abort(context, status)
             finally:
                 self._tasks.discard(task)
                 if not self._tasks:
@@ -188,10 +190,10 @@ def _call(method: str, metadata: dict[str, str], context: Context) -> Call:
     return call
 
 
-def _caller_left(call: Call) -> tuple[grpc.StatusCode, str]:
+def _code_of_who_left(call: Call) -> grpc.StatusCode:
     """How a call ends that its caller gives up, or gRPC for it when its time is over."""
     late = call.remaining_seconds < _CLOCKS_DIFFER_SECONDS
-    return (grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED), ""
+    return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
 
 def _only_failed_writes(error: BaseException) -> bool:
