@@ -165,6 +165,6 @@ def run_server_command(*arguments: str, **environment: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
         env={**clean, **environment},
     )

@@ -284,7 +284,7 @@ command(["--print-config"], standalone_mode=False)
 sys.exit(", ".join(name for name in {heavy} if name in sys.modules))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=280
     )
 
     assert "listen" in done.stdout
@@ -299,7 +299,7 @@ def test_what_is_not_installed_is_named(missing: str) -> None:
         "from lmscore.server.launcher import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=280
     )
 
     assert done.returncode == 1

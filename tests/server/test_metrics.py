@@ -349,12 +349,13 @@ told_of_everything()
 """
 
 
+@pytest.mark.timeout(300)
 def test_processes_add_up(tmp_path: Path) -> None:
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", PROCESS, str(ROOT)]
     path = {"PYTHONPATH": ":".join(sys.path)}
     workers = [subprocess.Popen(command, env={**environment, **path}) for _ in range(2)]
-    assert [worker.wait(100) for worker in workers] == [0, 0]
+    assert [worker.wait(280) for worker in workers] == [0, 0]
     together = CollectorRegistry()
     collector: Any = MultiProcessCollector  # which has no types
     collector(together, str(tmp_path))
