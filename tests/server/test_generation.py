@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -192,13 +193,17 @@ async def test_a_cancelled_call_frees_its_place_within_one_step() -> None:
         await until(lambda: active(connection) == connection.server.calls.running == 0)
 
 
+def has_begun_or_ended(connection: Connection, call: Any) -> bool:
+    return active(connection) == 6 or call.done()
+
+
 async def test_a_passed_deadline_frees_the_place() -> None:
     model = SlowModel(0.003)
     async with serving(model) as connection:
         stays = connection.stub.Generate(request(**LONG))
         for seconds in (0.5, 2.0, 8.0, 32.0):  # until it is long enough for the call to begin
             leaves = connection.stub.Generate(request(num_sequences=5, **LONG), timeout=seconds)
-            await until(lambda call=leaves: active(connection) == 6 or call.done())
+            await until(partial(has_begun_or_ended, connection, leaves))
             if active(connection) == 6:
                 break
         model.go.clear()
