@@ -78,12 +78,12 @@ def running_on_a_thread(settings: Settings, *served: ServedModel) -> Iterator[st
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    address, loop = started.result(timeout=60)
+    address, loop = started.result(timeout=110)
     try:
         yield address
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=30)
+        thread.join()
 
 
 def settings_for(path: Path, **overrides: Any) -> Settings:
@@ -166,6 +166,6 @@ def run_server_command(*arguments: str, **environment: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=280,
         env={**clean, **environment},
     )

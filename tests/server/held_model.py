@@ -28,7 +28,7 @@ class HeldModel(BigramModel):
         self.started.set()
         if self.failure is not None:
             raise self.failure
-        assert self.go.wait(timeout=30)
+        assert self.go.wait(timeout=60)
         return super().score(batch)
 
 

@@ -31,7 +31,7 @@ class SlowModel(BigramModel):
         self.most_copied = 1000  # the same for copies of states
 
     def next_log_probs(self, states: NDArray[np.int64]) -> NDArray[np.float64]:
-        assert self.go.wait(timeout=30)
+        assert self.go.wait(timeout=60)
         time.sleep(self.seconds)
         self.steps += 1
         self.rows.append(len(states))

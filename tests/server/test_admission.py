@@ -47,7 +47,7 @@ def admission_of(server: Server) -> Admission:
 
 async def refused(connection: Connection, size: int = 1) -> Failure:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await connection.stub.Score(request(size), timeout=20)
+        await connection.stub.Score(request(size), timeout=60)
     return failure_of(raised.value)
 
 

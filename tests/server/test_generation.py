@@ -10,16 +10,21 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lmscore.models.decoding.parameters import Decoding, Sampling
-from lmscore.models.language_model import LanguageModel
+from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.models.loading import load_model
+from lmscore.server.call import Priority
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
+from lmscore.v1.model_service_pb2 import ListModelsRequest
 from tests.server.generating import (
     DEMO,
     MODEL,
@@ -42,22 +47,45 @@ SMALL_WINDOW = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_5
 """So that gRPC does not read megabytes ahead."""
 
 
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for is a number of the server's
             await asyncio.sleep(0.002)
 
 
-async def standing_still(model: SlowModel) -> None:
-    """Wait until nobody gets any further."""
-    steps = 0
-    while steps == 0 or steps != model.steps:
-        steps = model.steps
-        await asyncio.sleep(0.5)
+async def paused_for_good(connection: Connection, model: SlowModel) -> None:
+    """Wait until the only call is paused, and stays so while the server answers others."""
+    still = 0
+    async with asyncio.timeout(60):
+        while still < 20:
+            steps = model.steps
+            await connection.models.ListModels(ListModelsRequest())
+            await asyncio.sleep(0.01)
+            waits = connection.server.generator.waiting_calls == 1 and active(connection) == 0
+            still = still + 1 if waits and steps == model.steps else 0
 
 
 def active(connection: Connection) -> int:
     return connection.server.generator.active_sequences
+
+
+def joined(connection: Connection) -> int:
+    """Calls that take part, or will in the turn after the one under way."""
+    generator = connection.server.generator
+    loops = [loop for served in generator._served.values() for loop in served._rows]  # noqa: SLF001
+    return sum(len(loop._origins) for loop in loops)  # noqa: SLF001
+
+
+async def rows_after(model: SlowModel, connection: Connection, running: int) -> list[int]:
+    """Rows of the steps after the one under way when a call had left, and the next such step.
+
+    The step under way is held until the server knows that only so many calls are left.
+    """
+    await until(lambda: connection.server.calls.running == running)
+    under_way = model.steps
+    model.go.set()
+    await until(lambda: model.steps > under_way + 2 or active(connection) == 0)
+    return model.rows[under_way + 1 :]
 
 
 @pytest.mark.parametrize("make", [lambda: load_model(DEMO), character_network])
@@ -104,56 +132,85 @@ async def test_a_seed_gives_its_text_whoever_else_joins_leaves_or_is_cancelled(
                 assert text.text == expected[number].text
                 assert text.log_probs == pytest.approx(expected[number].log_probs, abs=1e-5)
         await asyncio.gather(*tenants)
-        await until(lambda: active(connection) == 0)
-        assert connection.server.generator.waiting_calls == 0
+        await until(lambda: active(connection) == connection.server.generator.waiting_calls == 0)
 
 
 async def test_calls_advance_together() -> None:
-    model = SlowModel(0.01)
+    model = SlowModel()
+    model.go.clear()
     async with serving(model) as connection:
         fields = {"max_tokens": 30, "min_tokens": 30}
-        await asyncio.gather(*(generated(connection, **fields) for _ in range(20)))
+        calls = [asyncio.create_task(generated(connection, **fields)) for _ in range(20)]
+        await until(lambda: joined(connection) == 20)
+        model.go.set()
+        await asyncio.gather(*calls)
 
     assert model.steps < 2 * 30
     assert max(model.rows) == 20
 
 
+class _HeldAfterTheFirst(SlowModel):
+    """Gives a token, and the next one when it may."""
+
+    def next_log_probs(self, states: NDArray[np.int64]) -> NDArray[np.float64]:
+        log_probs = super().next_log_probs(states)
+        if self.steps == 1:
+            time.sleep(0.01)  # longer than a turn of several steps
+            self.go.clear()
+        return log_probs
+
+
 async def test_a_fast_model_sends_several_tokens_in_a_message_and_the_first_at_once() -> None:
-    async with serving(SlowModel(), message_interval_seconds=0.1) as connection:
+    model = _HeldAfterTheFirst()
+    async with serving(model, message_interval_seconds=0.1) as connection:
+        call = connection.stub.Generate(request(min_tokens=500, max_tokens=500))
+        messages = [await call.read()]
+        while not messages[-1].tokens:  # the prompt is read before there is one
+            messages.append(await call.read())
+        assert len(messages[-1].tokens) == 1  # there is no other yet
+        model.go.set()
         started = time.monotonic()
-        stream = await generated(connection, min_tokens=500, max_tokens=500)
+        rest: list[Any] = []
+        while (message := await call.read()) is not grpc.aio.EOF:
+            rest.append(message)
         seconds = time.monotonic() - started
 
-    assert 2 <= len(stream.messages) <= seconds / 0.1 + 2
-    assert len(stream.messages[0].tokens) < 50
+    assert len(stream_of([*messages, *rest]).texts[0].token_ids) == 500
+    assert 1 <= len(rest) <= seconds / 0.1 + 2
 
 
 async def test_a_cancelled_call_frees_its_place_within_one_step() -> None:
-    model = SlowModel(0.05)
+    model = SlowModel(0.003)
     async with serving(model) as connection:
         stays = connection.stub.Generate(request(**LONG))
         leaves = connection.stub.Generate(request(num_sequences=5, **LONG))
         await until(lambda: active(connection) == 6)
+        model.go.clear()
         leaves.cancel()
-        cancelled_at = model.steps
-        await until(lambda: active(connection) == 1)
-        assert model.steps <= cancelled_at + 2  # the one under way, and the next one
+        assert set(await rows_after(model, connection, running=1)) == {1}
         assert (await stays.read()).started.model.name == "m"
         stays.cancel()
-        await until(lambda: active(connection) == 0)
-        assert connection.server.calls.running == 0
+        await until(lambda: active(connection) == connection.server.calls.running == 0)
+
+
+def has_begun_or_ended(connection: Connection, call: Any) -> bool:
+    return active(connection) == 6 or call.done()
 
 
 async def test_a_passed_deadline_frees_the_place() -> None:
-    model = SlowModel(0.02)
+    model = SlowModel(0.003)
     async with serving(model) as connection:
-        call = connection.stub.Generate(request(**LONG), timeout=0.5)
-        await until(lambda: active(connection) == 1)
+        stays = connection.stub.Generate(request(**LONG))
+        for seconds in (0.5, 2.0, 8.0, 32.0):  # until it is long enough for the call to begin
+            leaves = connection.stub.Generate(request(num_sequences=5, **LONG), timeout=seconds)
+            await until(partial(has_begun_or_ended, connection, leaves))
+            if active(connection) == 6:
+                break
+        model.go.clear()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            [_ async for _ in call]
-        expired_at = model.steps
-        await until(lambda: active(connection) == 0)
-        assert model.steps <= expired_at + 3
+            [_ async for _ in leaves]
+        assert set(await rows_after(model, connection, running=1)) == {1}
+        stays.cancel()
 
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -170,36 +227,33 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 
 
 async def test_a_client_that_dies_frees_its_place_within_one_step() -> None:
-    model = SlowModel(0.1)
+    model = SlowModel(0.003)
     async with serving(model) as connection:
         arguments = [connection.server.address, request(**LONG).SerializeToString().hex()]
         client = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _CLIENT, *arguments, stdout=subprocess.PIPE
         )
-        assert client.stdout is not None
-        assert await client.stdout.readline()
-        assert active(connection) == 1
-
-        client.send_signal(signal.SIGKILL)
-        await client.communicate()
-        died_at = model.steps
-        await until(lambda: connection.server.calls.running == 0)  # the system has told us
-        told_at = model.steps
-        await until(lambda: active(connection) == 0)
-        assert model.steps <= told_at + 1
-        assert told_at <= died_at + 3
+        try:
+            assert client.stdout is not None
+            assert await client.stdout.readline()
+            assert active(connection) == 1
+            model.go.clear()
+        finally:
+            client.send_signal(signal.SIGKILL)
+            await client.communicate()
+        assert await rows_after(model, connection, running=0) == []
+        assert active(connection) == 0
 
 
 async def test_a_reader_that_does_not_read_pauses_and_others_go_on() -> None:
-    settings = Decoding(Sampling(), seed=1, min_tokens=4096, max_tokens=4096, num_sequences=10)
-    fields = LARGE | {"seed": 1}
+    settings = Decoding(Sampling(), seed=1, min_tokens=1000, max_tokens=1000, num_sequences=10)
+    fields = LARGE | {"seed": 1, "min_tokens": 1000, "max_tokens": 1000}  # a megabyte
     model = SlowModel()
     async with serving(model, max_unwritten_tokens=100, max_sequences=10) as connection:
         generator = connection.server.generator
         channel = grpc.aio.insecure_channel(connection.server.address, options=SMALL_WINDOW)
         stalled = LanguageModelServiceStub(channel).Generate(request(**fields))
-        await standing_still(model)
-        assert (generator.waiting_calls, active(connection)) == (1, 0)  # paused, without a place
+        await paused_for_good(connection, model)  # without a place
 
         # Others get its place, and their texts.
         other = await generated(connection, num_sequences=10, max_tokens=50, min_tokens=50)
@@ -221,8 +275,7 @@ async def test_a_paused_call_that_is_cancelled_is_gone() -> None:
     async with serving(model, max_unwritten_tokens=100) as connection:
         channel = grpc.aio.insecure_channel(connection.server.address, options=SMALL_WINDOW)
         stalled = LanguageModelServiceStub(channel).Generate(request(**LARGE))
-        await standing_still(model)
-        assert connection.server.generator.waiting_calls == 1
+        await paused_for_good(connection, model)
         stalled.cancel()
         await channel.close()
         await until(lambda: connection.server.generator.waiting_calls == 0)
@@ -283,11 +336,16 @@ async def test_long_prompts_are_read_in_pieces_between_the_steps_of_others() -> 
     async with serving(model, max_prefill_tokens=10) as connection:
         runs = connection.stub.Generate(request(**LONG))
         await until(lambda: active(connection) == 1)
-        begun_at = model.steps
+        model.go.clear()
         prompts = ["ab" * 200, "a", "ba" * 10]
-        done = await asyncio.gather(
-            *(generated(connection, prompt=prompt, max_tokens=1) for prompt in prompts)
-        )
+        others = [
+            asyncio.create_task(generated(connection, prompt=prompt, max_tokens=1))
+            for prompt in prompts
+        ]
+        await until(lambda: joined(connection) == 4)
+        begun_at = model.steps
+        model.go.set()
+        done = await asyncio.gather(*others)
         assert model.steps - begun_at >= 40  # steps of the other one, while 423 tokens were read
         runs.cancel()
 
@@ -295,16 +353,33 @@ async def test_long_prompts_are_read_in_pieces_between_the_steps_of_others() -> 
     assert [stream.started.prompt_token_count for stream in done] == [400, 1, 20]
 
 
+class _NotesWhenItScores(SlowModel):
+    """Keeps after how many steps it has scored."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.scored_at: list[int] = []
+
+    def score(self, batch: ScoreBatch) -> BatchScores:
+        self.scored_at.append(self.steps)
+        return super().score(batch)
+
+
 async def test_scoring_goes_on_between_two_steps() -> None:
-    model = SlowModel(0.02)
+    model = _NotesWhenItScores(0.003)
     async with serving(model) as connection:
+        workers = connection.server.scheduler._network  # noqa: SLF001
         runs = connection.stub.Generate(request(**LONG))
         await until(lambda: active(connection) == 1)
-        for _ in range(5):
+        for i in range(5):
+            model.go.clear()
+            score = connection.stub.Score(wire.ScoreRequest(model=MODEL, texts=["ab"]))
+            # A turn that was just over waits too, for a moment.
+            await until(lambda: workers.waiting(Priority.INTERACTIVE) == 1)
             before = model.steps
-            scored = await connection.stub.Score(wire.ScoreRequest(model=MODEL, texts=["ab"]))
-            assert scored.scores[0].token_count == 3
-            assert model.steps <= before + 3
+            model.go.set()
+            assert (await score).scores[0].token_count == 3
+            assert model.scored_at[i] <= before + 3
         runs.cancel()
 
 
@@ -380,8 +455,7 @@ async def test_prompts_that_are_read_together_fail_each_for_itself() -> None:
             )
             for count in (3, 5, 3)
         ]
-        await until(lambda: connection.server.calls.running == 4)
-        await asyncio.sleep(0.1)
+        await until(lambda: joined(connection) == 4)
         model.go.set()
         small, large, other = await asyncio.gather(*calls, return_exceptions=True)
         runs.cancel()
@@ -398,10 +472,12 @@ async def test_drain_lets_running_texts_end() -> None:
     async with serving(model) as connection:
         runs = asyncio.create_task(generated(connection, max_tokens=50, min_tokens=50))
         await until(lambda: active(connection) == 1)
+        model.go.clear()
         drained = asyncio.create_task(connection.server.drain())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await generated(connection)
+        model.go.set()
         assert len((await runs).texts[0].token_ids) == 50
         await drained
 

@@ -30,7 +30,7 @@ from tests.server.harness import settings_for
 def get(port: int, path: str, **headers: str) -> tuple[int, Message, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own
             return answer.status, answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         with error:

@@ -59,7 +59,7 @@ async def test_who_is_cancelled_in_line_lets_those_behind_pass() -> None:
     await places.enter(1)
     large, small = await entering(places, 2), await entering(places, 1)
     large.cancel()
-    await asyncio.wait_for(small, 5)
+    await asyncio.wait_for(small, 60)
     assert places.waiting == 0
 
 
@@ -71,7 +71,7 @@ async def test_a_place_given_to_who_is_cancelled_meanwhile_is_not_lost() -> None
     unlucky.cancel()  # and goes before it knows
     await asyncio.wait({unlucky})
     assert unlucky.cancelled()
-    await asyncio.wait_for(places.enter(1), 5)
+    await asyncio.wait_for(places.enter(1), 60)
 
 
 async def test_who_returns_from_a_pause_goes_before_those_who_have_had_nothing() -> None:
@@ -84,7 +84,7 @@ async def test_who_returns_from_a_pause_goes_before_those_who_have_had_nothing()
     returning = asyncio.create_task(places.return_from_pause(1))
     await asyncio.sleep(0)
     places.leave(1)
-    await asyncio.wait_for(returning, 5)
+    await asyncio.wait_for(returning, 60)
     assert not newcomer.done()
     newcomer.cancel()
 

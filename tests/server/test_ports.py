@@ -23,9 +23,9 @@ def test_processes_that_share_can_listen_on_a_reserved_port() -> None:
             worker.bind(("127.0.0.1", port))
             worker.listen()
         for _ in range(8):
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as caller:
                 # One of the two has it; the reservation itself takes no connection.
-                [having] = select.select([one, other], [], [], 5)[0]
+                [having] = select.select([one, other], [], [], 60)[0]
                 accepted, address = having.accept()
                 accepted.close()
                 assert address == caller.getsockname()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +23,7 @@ from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
 from tests.server.harness import Connection, failure_of, running, settings_for
 from tests.server.held_model import HeldModel, serve_instead
+from tests.server.test_generation import until
 
 REQUEST = wire.ScoreRequest(model=ModelSelector(name="tiny"), texts=["a secret", "b"])
 
@@ -112,14 +112,18 @@ def test_an_id_that_would_spoil_a_log_is_replaced(given: str) -> None:
 
 
 async def test_many_calls_leave_few_lines_and_room_for_failures(lines: list[Any]) -> None:
-    log = RequestLog(10)
+    now = 100.0
+    log = RequestLog(10, clock=lambda: now)
     call = Call("Score", "nobody")
-    for code, count in [("OK", 100), ("INTERNAL", 20)]:
+    log.ended(call, Ending())
+    now = 100.99
+    for code, count in [("OK", 99), ("INTERNAL", 20)]:
         for _ in range(count):
             log.ended(call, Ending(grpc.StatusCode[code], ""))
 
     assert [line["code"] for line in requests(lines)] == ["OK"] * 5 + ["INTERNAL"] * 5
-    await asyncio.sleep(1.01)  # until the second is over
+    await until(lambda: len(lines) == 11)  # when the second is over
+    now = 101.0
     log.ended(call, Ending())
     left_out, line = lines[-2:]
     assert left_out["event"] == "requests left out of the log"

@@ -21,6 +21,7 @@ from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import model_service_pb2
 from lmscore.v1.common_pb2 import ModelSelector
 from tests.server.harness import Connection, failure_of, running, settings_for
+from tests.server.test_generation import until
 
 TINY = ModelSelector(name="tiny")
 
@@ -121,7 +122,7 @@ class HeldModel(NgramModel):
     def score(self, batch: ScoreBatch) -> BatchScores:
         self.calls += 1
         self.started.set()
-        assert self.go.wait(timeout=30)
+        assert self.go.wait(timeout=60)
         return super().score(batch)
 
 
@@ -184,10 +185,11 @@ async def test_work_whose_caller_has_gone_is_not_done(tiny_arpa: Path, held_mode
         await asyncio.to_thread(held_model.started.wait, 30)
         with pytest.raises(grpc.aio.AioRpcError) as expired:
             await connection.stub.Score(request, timeout=0.2)
+        await until(lambda: connection.server.calls.running == 1)
         cancelled = connection.stub.Score(request)
-        await asyncio.sleep(0.1)
+        await until(lambda: connection.server.calls.running == 2)
         cancelled.cancel()
-        await asyncio.sleep(0.2)
+        await until(lambda: connection.server.calls.running == 1)
         held_model.go.set()
         await running_call
         await connection.stub.Score(request)

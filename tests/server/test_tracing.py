@@ -157,7 +157,7 @@ async def test_spans_arrive_at_a_collector(tiny_arpa: Path) -> None:
                 await client.score(["a"])
             await connection.server.calls.drain()
             metrics = connection.server.observability.metrics
-        assert await asyncio.to_thread(came.wait, 30)
+        assert await asyncio.to_thread(came.wait, 60)
 
     assert sorted(span.name for span in received) == ["Score", "compute"]
     assert metrics is not None

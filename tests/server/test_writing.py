@@ -19,7 +19,7 @@ STREAM = "/lmscore.v1.LanguageModelService/ScoreStream"
 
 async def _streamed(connection: Connection, *requests: bytes) -> grpc.aio.AioRpcError:
     stream: Any = connection.channel.stream_stream(STREAM)
-    call = stream(iter(requests), timeout=20)
+    call = stream(iter(requests), timeout=100)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         async for _ in call:
             pass

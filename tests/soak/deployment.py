@@ -23,10 +23,11 @@ from tests.soak.overload import take_over
 from tests.soak.report import Tally
 from tests.soak.server_process import SoakServer
 
-SETTINGS = ("--processes", "2", "--load", "copy", "--repository-poll-seconds", "0.2")
+PROCESSES = 2
+SETTINGS = ("--processes", str(PROCESSES), "--load", "copy", "--repository-poll-seconds", "0.2")
 CHANNELS = 4
-TIMEOUT_SECONDS = 60.0
-FOLLOW_SECONDS = 60.0  # until a worker or a version is there
+TIMEOUT_SECONDS = 100.0
+FOLLOW_SECONDS = 120.0  # until a worker or a version is there
 
 BEGUN = frozenset({grpc.StatusCode.UNAVAILABLE})
 """How a call may end of which a worker that was killed had given a part of the answer."""
@@ -64,7 +65,14 @@ class Deployment:
     def workers(self) -> list[psutil.Process]:
         """The processes that answer calls, or load."""
         children = psutil.Process(self.server.pid).children(recursive=True)
-        return [each for each in children if "lmscore.server.worker" in each.cmdline()]
+        return [each for each in children if "lmscore.server.worker" in _command_of(each)]
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just ended
+        return []
 
 
 def deploy(repository: Path, models: Mapping[str, Path]) -> None:
@@ -88,6 +96,7 @@ def deployed(server: SoakServer, repository: Path, tally: Tally) -> Deployment:
 async def kill_worker(scene: Deployment, chance: random.Random) -> None:
     """Kill one of the workers, and wait until there is another."""
     ready = scene.server.count("worker ready")
+    await until(lambda: len(scene.workers()) == PROCESSES, "full set of workers")
     os.kill(chance.choice(scene.workers()).pid, signal.SIGKILL)
     await until(lambda: scene.server.count("worker ready") > ready, "another worker")
 

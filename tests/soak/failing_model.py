@@ -21,7 +21,7 @@ from tests.server.harness import running, settings_for
 from tests.soak.expected import DEMO_MODELS
 from tests.soak.report import Tally
 
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 100.0
 
 MARKS: dict[str, tuple[type[Exception], StatusCode]] = {
     "#": (ZeroDivisionError, StatusCode.INTERNAL),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import psutil
 
@@ -16,9 +16,9 @@ from tests.soak.server_process import SoakServer
 REPEATABLE = frozenset({"Score", "Rescore", "Predict", "Tokenize", "ListModels"})
 """Methods with one answer: gRPC sends such a call again where it has none yet."""
 
-RECONNECT_SECONDS = 60.0
+RECONNECT_SECONDS = 120.0
 CHANNELS = 2
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 
 
 async def run_failover(
@@ -72,6 +72,15 @@ async def _kill_in_turn(
     second.kill()  # from now on it is the first, or nothing
     tally.faults["server killed"] += 1
     await asyncio.sleep(pause_seconds)
+
+
+async def answering(server: SoakServer, ask: Callable[[], Awaitable[object]]) -> None:
+    """Make calls, which go to one server and the other, until this one has answered some."""
+    before = server.count("request")
+    async with asyncio.timeout(RECONNECT_SECONDS):
+        while server.count("request") == before:  # some are left out of the log
+            await ask()
+            await asyncio.sleep(0.02)
 
 
 async def in_use(server: SoakServer) -> None:

@@ -23,7 +23,7 @@ from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from tests.soak.proxy import Proxy
 from tests.soak.report import Tally
 
-VICTIM_SECONDS = 20.0  # to get into the middle of its calls
+VICTIM_SECONDS = 100.0  # to get into the middle of its calls
 STALL_SECONDS = 0.5
 SLOW_BYTES_PER_SECOND = 200_000.0
 SLOW_READER_WRITES = 2000

@@ -48,14 +48,21 @@ async def run_load(
     seconds: float,
     seed: int,
     allowed: Iterable[StatusCode] = (),
+    every_case: bool = False,
 ) -> None:
-    """Keep so many calls under way for so long; statuses that are not allowed are problems."""
+    """Keep so many calls under way for so long; statuses that are not allowed are problems.
+
+    Every case is asked once at least, if that is wanted, however long it takes.
+    """
     end = time.monotonic() + seconds
     may = frozenset(allowed)
+    at_least = iter(cases if every_case else ())
 
     async def caller(number: int) -> None:
         chance = random.Random(f"{seed} {number}")
         client = clients[number % len(clients)]
+        for case in at_least:  # which the callers share
+            await ask(client, case, tally, may)
         while time.monotonic() < end:
             await ask(client, chance.choice(cases), tally, may)
 

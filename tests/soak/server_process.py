@@ -14,7 +14,7 @@ import psutil
 
 from tests.server.harness import server_command
 
-START_SECONDS = 90.0
+START_SECONDS = 110.0
 
 
 class SoakServer:
@@ -107,8 +107,8 @@ class SoakServer:
 def soak_server(log: Path, *arguments: str) -> Iterator[SoakServer]:
     """A server that answers, ended when this is left."""
     server = SoakServer(log, *arguments)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         if server.alive():

@@ -13,7 +13,7 @@ from tests.soak.report import Tally
 from tests.soak.server_process import soak_server
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_no_call_that_can_be_repeated_fails_whatever_becomes_of_workers_and_versions(
     tmp_path: Path,
 ) -> None:

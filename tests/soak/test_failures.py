@@ -15,7 +15,9 @@ async def test_failures_are_told_to_whom_they_are_about_and_to_nobody_else() -> 
     tally = Tally("failures")
     with faults.jumping_clock(tally):
         async with failing_model.failing_server(tally) as address:
-            await failing_model.run_failures(address, tally, tasks=40, seconds=1, seed=1, share=0.3)
+            await failing_model.run_failures(
+                address, tally, tasks=40, seconds=0.3, seed=1, share=0.3
+            )
 
     assert tally.problems == []
     assert tally.codes["INTERNAL"] == tally.faults["handler raised"] > 0

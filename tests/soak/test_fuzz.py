@@ -19,7 +19,7 @@ from tests.soak.report import Tally
 REQUESTS = 600  # `python -m tests.soak` sends many more
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_no_request_finds_a_bug_or_hangs(tiny_arpa: Path) -> None:
     tally = Tally("fuzz")
     with capture_logs() as log:

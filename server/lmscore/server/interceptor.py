@@ -69,9 +69,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def drain(self) -> None:
-        """Refuse new calls from now on, and wait until none runs."""
+    def refuse(self) -> None:
+        """Refuse new calls from now on."""
         self._draining = True
+
+    async def drain(self) -> None:
+        """Refuse new calls, and wait until none runs."""
+        self.refuse()
         await self._idle.wait()
 
     async def expire(self) -> None:
@@ -118,34 +122,48 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._tasks.add(task)
             self._idle.clear()
             metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
-            call, ending = _call(method, metadata, context), Ending()
-            for watcher in self._watchers:
-                watcher.began(call, metadata)
+            call = _call(method, metadata, context)
             try:
-                with self._admitted(call, metadata, sizes, context):
-                    return await behaviour(check(request), context)
-            except asyncio.CancelledError:
-                if not self._expired or context.done():
-                    ending = _caller_left(call)
-                    raise
-                status = status_of(DrainTimeoutError())
-                ending = Ending(*code_and_reason(status))
-                await abort(context, status)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-                if context.done() or _only_failed_writes(error):
-                    ending = _caller_left(call)  # and what it left behind is no bug
-                    return None
-                status = _status(error, call)
-                ending = Ending(*code_and_reason(status))
-                await abort(context, status)
+                with self._watched(call, metadata) as ending:
+                    try:
+                        with self._admitted(call, metadata, sizes, context):
+                            return await behaviour(check(request), context)
+                    except (asyncio.CancelledError, Exception) as error:
+                        status = self._ended_by(error, call, context)
+                        if status is not None:
+                            ending.code, ending.reason = code_and_reason(status)
+                        else:
+                            ending.code = _code_of_who_left(call)
+                            if isinstance(error, asyncio.CancelledError):
+                                raise
+                if status is not None:  # whoever has it finds the call counted
+                    await abort(context, status)
             finally:
-                for watcher in self._watchers:
-                    watcher.ended(call, ending)
                 self._tasks.discard(task)
                 if not self._tasks:
                     self._idle.set()
 
         return guarded
+
+    @contextmanager
+    def _watched(self, call: Call, metadata: dict[str, str]) -> Iterator[Ending]:
+        """Tell the watchers when a call begins, and when it ends and how."""
+        ending = Ending()
+        for watcher in self._watchers:
+            watcher.began(call, metadata)
+        try:
+            yield ending
+        finally:
+            for watcher in self._watchers:
+                watcher.ended(call, ending)
+
+    def _ended_by(self, error: BaseException, call: Call, context: Context) -> Status | None:
+        """What a call is told that ends so; nothing if nobody is there any more."""
+        if context.done():
+            return None  # and what the caller left behind is no bug
+        if isinstance(error, asyncio.CancelledError):
+            return status_of(DrainTimeoutError()) if self._expired else None
+        return None if _only_failed_writes(error) else _status(error, call)
 
     @contextmanager
     def _admitted(
@@ -164,17 +182,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _call(method: str, metadata: dict[str, str], context: Context) -> Call:
+    now = time.monotonic()  # before it is asked: a thread that has to wait here loses nothing
     remaining: float | None = context.time_remaining()
-    deadline = math.inf if remaining is None else time.monotonic() + remaining
+    deadline = math.inf if remaining is None else now + remaining
     call = Call(method, context.peer(), deadline=deadline, id=request_id(metadata))
     context.set_trailing_metadata(((REQUEST_ID_KEY, call.id),))
     return call
 
 
-def _caller_left(call: Call) -> Ending:
+def _code_of_who_left(call: Call) -> grpc.StatusCode:
     """How a call ends that its caller gives up, or gRPC for it when its time is over."""
     late = call.remaining_seconds < _CLOCKS_DIFFER_SECONDS
-    return Ending(grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
+    return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
 
 
 def _only_failed_writes(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import grpc
 import structlog
@@ -22,7 +22,9 @@ class RequestLog:
     What is left out is counted, and told when the second is over.
     """
 
-    def __init__(self, lines_a_second: int) -> None:
+    def __init__(self, lines_a_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """The clock is that of the calls' beginnings."""
+        self._clock = clock
         self._most = lines_a_second
         self._most_answered = (lines_a_second + 1) // 2
         self._written = 0  # in this second
@@ -34,7 +36,7 @@ class RequestLog:
 
     def ended(self, call: Call, ending: Ending) -> None:
         """Write its line, if there is room for it."""
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._second_end:
             self._tell_left_out()
             self._written, self._second_end = 0, now + 1.0
@@ -47,7 +49,7 @@ class RequestLog:
 
     def _leave_out(self, code: str) -> None:
         if not self._left_out:
-            delay = max(0.0, self._second_end - time.monotonic())
+            delay = max(0.0, self._second_end - self._clock())
             asyncio.get_running_loop().call_later(delay, self._tell_left_out)
         self._left_out[code] += 1
 

@@ -97,6 +97,7 @@ class Server:
     async def drain(self) -> None:
         """Say NOT_SERVING, refuse new calls, and wait for those that run, up to the timeout."""
         log.info("draining", running_calls=self.calls.running)
+        self.calls.refuse()  # before anybody is told: whoever knows of it finds it so
         await self.health.enter_graceful_shutdown()
         try:
             await asyncio.wait_for(self.calls.drain(), self.settings.drain_timeout_seconds)

@@ -17,7 +17,7 @@ from lmscore.server.worker import Orders
 
 COMMAND = (sys.executable, "-m", "lmscore.server.worker")
 
-_LAST_WORDS_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 5.0
 
 
 class WorkerProcess:

@@ -70,7 +70,7 @@ class Authority:
         context = ssl.create_default_context(cadata=self.pem.decode())
         context.set_alpn_protocols(["h2"])
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as connection,
         ):
             certificate = connection.getpeercert(binary_form=True)

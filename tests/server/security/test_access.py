@@ -223,7 +223,7 @@ async def test_a_stream_without_a_key_never_reaches_its_handler(
         yield wire.ScoreStreamRequest()
 
     async with running(settings_for(tiny_arpa, api_keys=keys.path)) as connected:
-        call = connected.stub.ScoreStream(nothing(), timeout=10)
+        call = connected.stub.ScoreStream(nothing(), timeout=60)
         assert (await failure(call.read())).code is grpc.StatusCode.UNAUTHENTICATED
 
 

@@ -45,7 +45,7 @@ def tls_settings(model: Path, files: Files, **more: Any) -> Settings:
 async def models(address: str, credentials: grpc.ChannelCredentials) -> int:
     async with grpc.aio.secure_channel(address, credentials) as channel:
         stub: Any = ModelServiceStub(channel)
-        answer = await stub.ListModels(ListModelsRequest(), timeout=10)
+        answer = await stub.ListModels(ListModelsRequest(), timeout=60)
         return len(answer.models)
 
 
