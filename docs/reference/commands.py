@@ -82,8 +82,8 @@ def build() -> str:
     counts = Counter(option for each in commands for option in each.options)
     shared = [option for option, count in counts.items() if count >= _SHARED_FROM]
     parts = [
-        generated_by("the commands themselves"),
         "# Commands",
+        generated_by("the commands themselves"),
         _INTRODUCTION,
         _contents(commands),
         "## Options of several commands",

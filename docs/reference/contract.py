@@ -51,8 +51,8 @@ def build() -> str:
     files = described_files()
     return page(
         [
-            generated_by("`proto/lmscore/v1/*.proto`"),
             "# The contract",
+            generated_by("`proto/lmscore/v1/*.proto`"),
             _INTRODUCTION,
             _contents(files),
             "## Metadata",

@@ -49,8 +49,8 @@ def build() -> str:
     rows.append([*_BUG, code(class_of(StatusCode.INTERNAL, "", ErrorInfo()).__name__)])
     return page(
         [
-            generated_by("`server/lmscore/server/errors.py` and its like"),
             "# Errors",
+            generated_by("`server/lmscore/server/errors.py` and its like"),
             _INTRODUCTION,
             table(["code", "reason", "meaning", "details", "in Python"], rows),
         ]

@@ -9,8 +9,8 @@ _CODE = re.compile(r"(`[^`]*`)")
 
 
 def generated_by(sources: str) -> str:
-    """What stands at the head of a page, so that nobody edits it."""
-    return f"<!-- Made by `make reference` from {sources}. Do not edit it here. -->"
+    """What stands below a page's title, so that nobody edits it."""
+    return f"*Made by `make reference` from {sources}; what is changed here is lost.*"
 
 
 def prose(text: str) -> str:

@@ -33,8 +33,8 @@ def build() -> str:
     rows = [_row(name, field) for name, field in fields.items()]
     return page(
         [
-            generated_by("`server/lmscore/server/settings.py`"),
             "# Settings of the server",
+            generated_by("`server/lmscore/server/settings.py`"),
             _INTRODUCTION,
             table(["setting", "flag and variable", "value", "default", "meaning"], rows),
             "## A configuration file",
