@@ -48,6 +48,10 @@ proto: $(if $(filter proto,$(PROTO_OUT)),.venv/installed)  ## Regenerate the cod
 	$(BIN)/python -m grpc_tools.protoc -Iproto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) $(SERVICES)
 
+.PHONY: reference
+reference: .venv/installed  ## Write docs/reference from the contract, the commands and the settings
+	$(BIN)/python -m docs.reference
+
 bench: bench-ngram bench-network bench-generate  ## Measure side by side with peers
 	$(BIN)/python benchmarks/client_import.py
 

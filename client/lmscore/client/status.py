@@ -46,7 +46,7 @@ def error_from_rpc(error: grpc.RpcError, address: str) -> LmscoreError:
     for packed in details.details:
         for detail in (bad_request, info, retry):
             packed.Unpack(detail)
-    return _class_of(code, message, info)(
+    return class_of(code, message, info)(
         message,
         code=code,
         reason=info.reason,
@@ -73,7 +73,8 @@ def _details(error: grpc.RpcError) -> Status:
     return Status()
 
 
-def _class_of(code: StatusCode, message: str, info: ErrorInfo) -> type[LmscoreError]:
+def class_of(code: StatusCode, message: str, info: ErrorInfo) -> type[LmscoreError]:
+    """The exception's class for a code, its message and the details that came with it."""
     # gRPC's own size limit shares its code with an overloaded server, and has no reason.
     if code is StatusCode.RESOURCE_EXHAUSTED and not info.reason and "larger than max" in message:
         return MessageTooLargeError

@@ -34,7 +34,13 @@ _COLUMNS = ("line", "events", "oov_events", "log_prob", "perplexity", "perplexit
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("model_file", metavar="MODEL", type=_FILE)
 @click.argument("texts", nargs=-1, required=True, type=_FILE, metavar="TEXT...")
-@click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
+@click.option(
+    "--tokens",
+    type=click.Choice(["words", "characters"]),
+    default="words",
+    show_default=True,
+    help="What the model's n-grams are made of.",
+)
 @click.option(
     "--tokenizer",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

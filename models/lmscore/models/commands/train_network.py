@@ -82,18 +82,22 @@ class _Sizes(click.ParamType[tuple[int, ...]]):
     help="Each line by itself, as texts are scored, or one text that runs on.",
 )  # fmt: skip
 @click.option("--batch-size", type=int, help="Sentences, or streams, at once.")
-@click.option("--tokens", type=click.Choice(["words", "characters", "bytes"]))
+@click.option(
+    "--tokens",
+    type=click.Choice(["words", "characters", "bytes"]),
+    help="What lines are split into.",
+)
 @click.option("--tokenizer", type=_FILE, help="A tokenizer.json, or a SentencePiece .model.")
 @click.option("--min-count", type=int, help="Words that occur less often are <unk>.")
-@click.option("--kind", type=click.Choice(get_args(NetworkKind)))
-@click.option("--embedding-size", type=int)
+@click.option("--kind", type=click.Choice(get_args(NetworkKind)), help="Kind of its hidden layers.")
+@click.option("--embedding-size", type=int, help="Numbers for each token.")
 @click.option("--hidden-sizes", type=_Sizes(), metavar="N,...", help="Units by layer.")
-@click.option("--dropout", type=float)
-@click.option("--epochs", type=int)
-@click.option("--learning-rate", type=float)
-@click.option("--seed", type=int)
-@click.option("--device", help="auto, cpu, cuda or cuda:N.")
-@click.option("--threads", type=int, help="On the CPU.")
+@click.option("--dropout", type=float, help="Share of what each layer reads that is dropped.")
+@click.option("--epochs", type=int, help="Times that the text is read.")
+@click.option("--learning-rate", type=float, help="Of the optimizer, where it is highest.")
+@click.option("--seed", type=int, help="Of weights, dropout and the order of batches.")
+@click.option("--device", help="Where to compute: auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=int, help="Threads that compute, on the CPU.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE",
     help="Any other setting, as TOML has it.",

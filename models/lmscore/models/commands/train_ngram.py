@@ -70,9 +70,15 @@ class _Counts(click.ParamType[tuple[int, ...]]):
 @click.argument("corpora", nargs=-1, required=True, type=_FILE, metavar="CORPUS...")
 @click.argument("output", type=_FILE)
 @click.option("--order", default=3, help="Length of the longest n-grams.")
-@click.option("--smoothing", type=click.Choice(SMOOTHING_NAMES), default="modified-kneser-ney")
+@click.option(
+    "--smoothing", type=click.Choice(SMOOTHING_NAMES), default="modified-kneser-ney",
+    help="How probability is kept for what the text has not.",
+)  # fmt: skip
 @click.option("--added", default=1.0, help="What additive smoothing adds to every count.")
-@click.option("--tokens", type=click.Choice(["words", "characters"]), default="words")
+@click.option(
+    "--tokens", type=click.Choice(["words", "characters"]), default="words",
+    help="What lines are split into.",
+)  # fmt: skip
 @click.option("--tokenizer", type=_INPUT, help="A tokenizer.json whose subwords are the tokens.")
 @click.option("--vocabulary", type=_INPUT, help="A file with the words to know; others are <unk>.")
 @click.option("--min-count", default=1, help="Words that occur less often are <unk>.")

@@ -21,7 +21,9 @@ _LEAST_BYTE_LEVEL = 2 + 256
 @click.command(context_settings={"show_default": True})
 @click.argument("corpora", nargs=-1, required=True, type=_FILE, metavar="CORPUS...")
 @click.option("--output", type=_FILE, default=Path("tokenizer.json"), help="The file to write.")
-@click.option("--kind", type=click.Choice(["bpe", "unigram"]), default="bpe")
+@click.option(
+    "--kind", type=click.Choice(["bpe", "unigram"]), default="bpe", help="How pieces are learned."
+)
 @click.option("--size", type=click.IntRange(min=3), default=8000, help="Pieces to learn, at most.")
 @click.option(
     "--byte-level/--no-byte-level", default=True,
