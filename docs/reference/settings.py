@@ -10,7 +10,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from docs.reference.markdown import code, generated_by, page, prose, require_descriptions, table
 from pydantic.fields import FieldInfo
 
-from lmscore.server.settings import ENVIRONMENT_PREFIX, Settings, format_settings
+from lmscore.server.settings import Settings
+from lmscore.server.settings_sources import ENVIRONMENT_PREFIX, format_settings
 
 _INTRODUCTION = f"""\
 Every setting of `lmscore-server` is a flag, an environment variable ({ENVIRONMENT_PREFIX} and its

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmscore.client import AsyncClient
-from lmscore.server.settings import ModelSource
+from lmscore.server.model_source import ModelSource
 from tests.server.harness import running, settings_for
 from tests.soak import faults, load
 from tests.soak.expected import DEMO_MODELS, Library
