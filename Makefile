@@ -28,7 +28,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 
 types: .venv/installed
-	$(BIN)/mypy proto models server client tests benchmarks checkpoints deploy
+	$(BIN)/mypy proto models server client tests benchmarks checkpoints deploy docs
 
 # proto/released.binpb is the contract that clients were promised: `buf breaking` fails if it is
 # broken. `make release-contract` renews it, once a version has gone out.
