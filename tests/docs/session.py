@@ -86,6 +86,11 @@ class Shell:
         found = shutil.which(needed, path=self._path)
         return bool(found) or importlib.util.find_spec(needed) is not None
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return Path(self.run("pwd")[0].strip())
+
     def _read_until(self, mark: str) -> str:
         assert self._process.stdout is not None
         output, until = b"", time.monotonic() + COMMAND_SECONDS
@@ -111,7 +116,6 @@ class Page:
     """A page being tried, and what was found wrong with it."""
 
     shell: Shell
-    folder: Path
     addresses: Addresses
     problems: list[str] = field(default_factory=list)
     printed: dict[int, str] = field(default_factory=dict)
@@ -151,7 +155,7 @@ class Page:
         """Start a server in the background, and wait until it can answer."""
         background = command.rstrip().removesuffix("&").rstrip()
         found = _LOG.search(background) or _LOG_OF_BOTH.search(background)
-        log = self.folder / (found[1] if found else "server.log")
+        log = self.shell.folder / (found[1] if found else "server.log")
         listen = f"LMSCORE_LISTEN=127.0.0.1:{self.addresses.port(PORT)} "
         self.shell.run(f"{listen}{background} {'' if found else '2>server.log'} &")
         until = time.monotonic() + COMMAND_SECONDS
@@ -168,7 +172,7 @@ class Page:
         code = "\n" * (block.line - 1) + self.addresses.free(block.code)
         printed = io.StringIO()
         try:
-            with contextlib.chdir(self.folder), contextlib.redirect_stdout(printed):
+            with contextlib.chdir(self.shell.folder), contextlib.redirect_stdout(printed):
                 exec(compile(code, str(block.page), "exec"), self.names)  # noqa: S102 (our own)
         except Exception as error:  # noqa: BLE001 (whatever the page's code raises)
             self.problems.append(f"{block.place}: {type(error).__name__}: {error}\n{block.code}")
@@ -209,6 +213,6 @@ def trying(folder: Path, addresses: Addresses, environment: dict[str, str]) -> I
     """A page to be tried in a folder."""
     shell = Shell(folder, environment)
     try:
-        yield Page(shell, folder, addresses)
+        yield Page(shell, addresses)
     finally:
         shell.close()
