@@ -13,10 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +30,7 @@ _IMPORTED = (
     "lmscore.server.command",
     "lmscore.server.building",
     "matplotlib.backends.backend_agg",
-    "torch",
+    "torch._dynamo",  # optimizers import it as they are made
 )
 
 # It is a file of its own, and imports little: it starts in a hundredth of a second.
@@ -89,6 +90,7 @@ def serve(address: str) -> None:
     for module in (*_IMPORTED, *(each.partition(":")[0] for each in scripts.values())):
         with suppress(ModuleNotFoundError):  # matplotlib may be absent; what needs it says so
             importlib.import_module(module)
+    _load_compiled(scripts)
     groups: list[int] = []
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the children are reaped by the system
     signal.signal(signal.SIGTERM, lambda *_: _end(groups))
@@ -103,6 +105,26 @@ def serve(address: str) -> None:
                 _answer(asked, scripts)
             groups.append(child)
             asked.close()
+
+
+def _load_compiled(scripts: dict[str, str]) -> None:
+    """Have the loops of n-grams in memory, too, which each process would read for half a second."""
+    here, environment = os.getcwd(), dict(os.environ)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        (Path(folder) / "text").write_text("a text\n")
+        model = str(ROOT / "checkpoints/demo/trigram.arpa.gz")
+        for name, *arguments in (
+            ("lmscore-convert", model, "model.ngram"),
+            ("lmscore-eval", "model.ngram", "text"),
+        ):  # not what estimates: it has a pool of threads, which children would lack
+            wanted = {"program": name, "arguments": arguments, "folder": folder}
+            assert _run(scripts[name], wanted | {"environment": environment}) == 0
+        os.chdir(here)
 
 
 def _end(groups: list[int]) -> NoReturn:
