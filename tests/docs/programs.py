@@ -109,7 +109,7 @@ def serve(address: str) -> None:
 
 def _load_compiled(scripts: dict[str, str]) -> None:
     """Have the loops of n-grams in memory, too, which each process would read for half a second."""
-    here, environment = os.getcwd(), dict(os.environ)
+    here, environment = Path.cwd(), dict(os.environ)
     with (
         tempfile.TemporaryDirectory() as folder,
         Path(os.devnull).open("w") as nowhere,
