@@ -66,7 +66,8 @@ class Command:
 
 
 def place(page: Path, line: int) -> str:
-    return f"{page.relative_to(ROOT)}:{line}"
+    shown = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page
+    return f"{shown}:{line}"
 
 
 def pages() -> list[Path]:
