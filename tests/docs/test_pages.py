@@ -16,7 +16,7 @@ from tests.docs.writing import write
 RUN = SHELL | {"python"}
 WRONG = Path(__file__).with_name("wrong_page.md")
 
-pytestmark = pytest.mark.timeout(300)  # the first one imports all that the programs need
+pytestmark = pytest.mark.timeout(600)  # the first start on a machine compiles
 
 TRIED = [page for page in pages() if any(block.language in RUN for block in blocks(page))]
 
