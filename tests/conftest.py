@@ -16,7 +16,13 @@ settings.register_profile("thorough", ANY_MACHINE, max_examples=1000)  # --hypot
 settings.load_profile("lmscore")
 
 LONG_FOLDERS = {"deploy", "soak"}
-LONG_FILES = {"test_command.py", "test_lifecycle.py", "test_ngram_file.py", "test_processes.py"}
+LONG_FILES = {
+    "test_command.py",
+    "test_lifecycle.py",
+    "test_ngram_file.py",
+    "test_pages.py",
+    "test_processes.py",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,11 +14,12 @@ import google.rpc
 import pytest
 from grpc import StatusCode
 
-from tests.client.doc_code import ROOT, blocks, program
 from tests.client.fake_server import Behaviour, Failure, FakeServer, start
 from tests.client.served import served
+from tests.docs.markdown import ROOT, blocks
 
 HERE = Path(__file__).parent
+CLIENTS = ROOT / "docs" / "clients"
 NODE = shutil.which("node")
 INCLUDE = [ROOT / "proto", *(Path(each).parents[1] for each in google.rpc.__path__)]
 
@@ -185,8 +186,8 @@ def test_every_kind_of_event_is_read(fake: FakeServer) -> None:
 
 
 def service_config() -> str:
-    (documented,) = blocks("service-config.md", "json")
-    return documented
+    (documented,) = blocks(CLIENTS / "service-config.md", "json")
+    return documented.code
 
 
 FAKE_SCORE = {"method": "Score", "request": {"model": {"name": "fake"}, "texts": ["a"]}}
@@ -219,7 +220,8 @@ def test_servers_take_turns_by_the_service_config(fake: FakeServer) -> None:
 def test_the_documented_program_does_what_it_says(address: str, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
     script = tmp_path / "documented.mjs"
-    script.write_text(program("node.md", "js", address))
+    code = "\n".join(block.code for block in blocks(CLIENTS / "node.md", "js"))
+    script.write_text(code.replace("127.0.0.1:50051", address))
     first, second, *rest = node(script, cwd=ROOT)
 
     log_prob, perplexity = json.loads(first.removeprefix("score "))

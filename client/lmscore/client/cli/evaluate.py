@@ -88,7 +88,7 @@ def _text(total: CorpusMeasures) -> str:
         f"{total.cross_entropy_bits:.6f} bits an event",
         "bits per character": f"{total.bits_per_character:.6f}",
         "perplexity": f"{total.perplexity:.6g}",
-        "  without unknown ones": f"{total.perplexity_excluding_oov:.6g}",
+        "  without unknown words": f"{total.perplexity_excluding_oov:.6g}",
         "  without ends of lines": f"{total.perplexity_without_ends:.6g}",
     }
     return "".join(f"{name:<26}{value}\n" for name, value in rows.items())
