@@ -61,4 +61,4 @@ async def test_a_write_is_done_before_its_task_is_cancelled() -> None:
     context.ready.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert context.written == [message]
+    assert context.written == [message.SerializeToString()]

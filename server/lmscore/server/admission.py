@@ -70,11 +70,11 @@ class Admission:
 
     async def room(self, place: Place, size: int) -> None:
         """Wait until a stream may hold so many bytes more, which it then does."""
-        reading = _Reading(place, size)
         if not self._line and self._has_room(size):
-            reading.go_on()
-        else:
-            self._line.append(reading)
+            place.hold(size)
+            return
+        reading = _Reading(place, size)
+        self._line.append(reading)
         await reading.fits
 
     def ended(self, seconds: float) -> None:
