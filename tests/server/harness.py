@@ -23,6 +23,7 @@ from google.rpc.status_pb2 import Status
 
 from lmscore.server.building import build
 from lmscore.server.command import command
+from lmscore.server.convert import field_values, score_reply
 from lmscore.server.model_source import ModelSource
 from lmscore.server.observability import Observability
 from lmscore.server.repository import ServedModel
@@ -56,6 +57,9 @@ async def running(
     await server.open()
     if load:
         await server.load_models()
+    else:  # which would have compiled what a call would now wait for
+        field_values.warm_up()
+        score_reply.warm_up()
     try:
         async with grpc.aio.insecure_channel(server.address) as channel:
             yield Connection(server, channel)

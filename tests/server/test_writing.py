@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from lmscore.server.writing import write_whole
+from lmscore.server.writing import StreamWriter, write_whole
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
 from tests.server.harness import Connection, running, settings_for
@@ -61,4 +61,42 @@ async def test_a_write_is_done_before_its_task_is_cancelled() -> None:
     context.ready.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert context.written == [message]
+    assert context.written == [message.SerializeToString()]
+
+
+async def test_answers_of_a_stream_are_written_in_the_order_in_which_they_came() -> None:
+    context: Any = _SlowContext()
+    context.ready.set()
+    writer, left = StreamWriter(context), 0
+
+    def leave() -> None:
+        nonlocal left
+        left += 1
+
+    task = asyncio.create_task(writer.run())
+    for answer in (b"1", b"2"):
+        writer.put(answer, leave)
+    await asyncio.sleep(0.01)
+    writer.put(b"3", leave)
+    writer.close()
+    await task
+
+    assert context.written == [b"1", b"2", b"3"]
+    assert left == 3
+
+
+async def test_a_cancelled_stream_writes_out_the_answer_under_way_and_no_other() -> None:
+    context: Any = _SlowContext()
+    writer = StreamWriter(context)
+    for answer in (b"1", b"2"):
+        writer.put(answer, lambda: None)
+    task = asyncio.create_task(writer.run())
+    await asyncio.sleep(0.01)
+
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    context.ready.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert context.written == [b"1"]

@@ -83,15 +83,21 @@ def _compile(function: Function, **options: Any) -> Function:
     except RuntimeError:  # neither this folder nor NUMBA_CACHE_DIR nor the user's can be written to
         return cast("Function", njit(**options)(function))
     # Kept code is used until the file of its function changes; a helper's file counts as well.
-    compiled._cache._cache_file._source_stamp = _sources_digest()  # noqa: SLF001 the only way
+    stamp = _sources_digest(), _digest(Path(function.__code__.co_filename))
+    compiled._cache._cache_file._source_stamp = stamp  # noqa: SLF001 the only way
     return cast("Function", compiled)
 
 
 @functools.cache
 def _sources_digest() -> str:
     """A digest of all files of the package, some of which hold compiled code."""
+    return _digest(*sorted(Path(__file__).parent.rglob("*.py")))
+
+
+@functools.cache
+def _digest(*paths: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in paths:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -111,6 +117,19 @@ def load_u64(typing_context: Any, data: Any, index: Any) -> Any:  # noqa: ARG001
         return builder.load(wide, align=1)
 
     return types.uint64(data, index), generate
+
+
+@intrinsic
+def store(typing_context: Any, data: Any, index: Any, value: Any) -> Any:  # noqa: ARG001 numba's
+    """Write the bytes of a number, little-endian, into a uint8 array from index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, number = arguments
+        address = _address(context, builder, signature.args[0], array, at)
+        builder.store(number, builder.bitcast(address, number.type.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(data, index, value), generate
 
 
 @intrinsic

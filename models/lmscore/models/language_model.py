@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
@@ -48,6 +49,19 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def encoded(self) -> list[bytes]:
+        """The texts, one by one."""
+        data, offsets = self.data.tobytes(), self.offsets.tolist()
+        return [data[begin:end] for begin, end in pairwise(offsets)]
+
+    def without(self, indices: NDArray[np.int64]) -> Self:
+        """The other texts."""
+        lengths = np.diff(self.offsets)
+        kept = np.ones(len(self), np.bool_)
+        kept[indices] = False
+        data = np.frombuffer(self.data[np.repeat(kept, lengths)].tobytes(), np.uint8)
+        return type(self)(data, np.concatenate(([0], np.cumsum(lengths[kept]))))
 
     def word_counts(self) -> NDArray[np.int64]:
         """Number of words between NUL, tab, line feed, carriage return and space: (texts,)."""

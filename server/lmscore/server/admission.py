@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from lmscore.server.call import Call, Priority
@@ -43,12 +41,12 @@ class Admission:
     @property
     def calls(self) -> int:
         """Calls in progress."""
-        return self._held.total.requests
+        return self._held.requests
 
     @property
     def held_bytes(self) -> int:
         """Bytes of their messages."""
-        return self._held.total.size
+        return self._held.size
 
     def enter(self, call: Call, size: int) -> Place:
         """A place for a call whose request has so many bytes. Raises TooManyCallsError."""
@@ -70,11 +68,11 @@ class Admission:
 
     async def room(self, place: Place, size: int) -> None:
         """Wait until a stream may hold so many bytes more, which it then does."""
-        reading = _Reading(place, size)
         if not self._line and self._has_room(size):
-            reading.go_on()
-        else:
-            self._line.append(reading)
+            place.hold(size)
+            return
+        reading = _Reading(place, size)
+        self._line.append(reading)
         await reading.fits
 
     def ended(self, seconds: float) -> None:
@@ -156,11 +154,16 @@ def current_place() -> Place:
     return place if place is not None else Place(Admission(), Call(method="", caller=""), 0)
 
 
-@contextmanager
-def in_place(place: Place) -> Iterator[None]:
+class in_place:  # noqa: N801 - a context manager, used at every call
     """Make a place the current one, for this task and those that it starts."""
-    token = _current.set(place)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_place", "_token")
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._place)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)

@@ -12,6 +12,7 @@ from lmscore.server.admission import Admission
 from lmscore.server.convert.generate import GenerationLimits
 from lmscore.server.convert.items import Limits
 from lmscore.server.generation.generator import GenerationSettings, Generator
+from lmscore.server.grpc_server import add_language_models, new_grpc_server
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.listening import listen
 from lmscore.server.model_loading import placement_of
@@ -30,7 +31,7 @@ from lmscore.server.service import LanguageModelService, ModelService
 from lmscore.server.settings import Settings
 from lmscore.server.stages import StartError
 from lmscore.server.stream_window import StreamWindow
-from lmscore.v1 import language_model_service_pb2_grpc, model_service_pb2_grpc
+from lmscore.v1 import model_service_pb2_grpc
 
 LIVENESS = "liveness"
 """Name under which health is SERVING as long as the process can answer, whatever its models do."""
@@ -66,7 +67,7 @@ async def build(
         partial(StreamWindow, settings.max_stream_requests, settings.max_stream_bytes),
         observer,
     )
-    language_model_service_pb2_grpc.add_LanguageModelServiceServicer_to_server(service, grpc_server)
+    add_language_models(service, grpc_server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(repository), grpc_server)
     health_servicer = await _health(settings, grpc_server)
     for source in settings.model:
@@ -99,9 +100,9 @@ async def build(
 
 
 def _grpc_server(settings: Settings, calls: CallInterceptor, sharing: Sharing) -> grpc.aio.Server:
-    return grpc.aio.server(
-        interceptors=[calls],
-        options=[
+    return new_grpc_server(
+        calls,
+        [
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.max_concurrent_streams", settings.max_concurrent_streams_per_connection),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -81,14 +79,20 @@ def current_call() -> Call:
     return call if call is not None else Call(method="", caller="")
 
 
-@contextmanager
-def calling(call: Call) -> Iterator[Call]:
+class calling:  # noqa: N801 - a context manager, used at every call
     """Make a call the current one, for this task and those that it starts."""
-    token = _current.set(call)
-    try:
-        yield call
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_call", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> Call:
+        self._token = _current.set(self._call)
+        return self._call
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def priority_of(metadata: dict[str, str], method: str) -> Priority:

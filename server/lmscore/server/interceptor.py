@@ -6,9 +6,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -16,7 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from google.rpc.status_pb2 import Status
 
-from lmscore.server.admission import Admission, Place, in_place
+from lmscore.server.admission import Admission, in_place
 from lmscore.server.call import Call, calling, priority_of
 from lmscore.server.errors import DrainingError, DrainTimeoutError, ServiceError
 from lmscore.server.observer import CallWatcher, Ending
@@ -24,6 +22,7 @@ from lmscore.server.request_id import REQUEST_ID_KEY, request_id
 from lmscore.server.security.access import Access
 from lmscore.server.status import abort, code_and_reason, internal_status, status_of
 from lmscore.server.wire_check import explain_malformed
+from lmscore.server.writing import serialized
 
 OUR_METHODS = "/lmscore."
 """Prefix of the methods this looks after; health and reflection look after themselves."""
@@ -34,21 +33,7 @@ log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
-
-@dataclass(frozen=True, slots=True)
-class MalformedRequest:
-    """Stands for a request that protobuf could not parse, until there is a call to end."""
-
-    error: ServiceError
-
-
-@dataclass(slots=True)
-class _Sizes:
-    """What a call's messages take; requests of a stream are counted by its window."""
-
-    request: int = 0  # bytes, before the call has its place
-    place: Place | None = None
+Behaviour: TypeAlias = Callable[[Any, Context], Awaitable[bytes | None]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -65,6 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._watchers = watchers
         self._draining = False
         self._expired = False
+        self._guarded: dict[Handler, Handler] = {}  # by what it guards
         self._tasks: set[asyncio.Task[Any]] = set()  # one for every call in progress
         self._idle = asyncio.Event()
         self._idle.set()
@@ -95,49 +81,50 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
-        """Wrap the handler of one call."""
+        """The handler of one call, guarded."""
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OUR_METHODS):
             return self._access.gate(handler, handler_call_details)
-        sizes = _Sizes()
-        parse = _tolerant(handler.request_deserializer, sizes)
-        serialize = _counted(handler.response_serializer, sizes)
-        method = handler_call_details.method.rpartition("/")[2]
-        # The stubs describe handlers that run on threads; these are coroutines.
-        behaviour: Any
-        if handler.request_streaming:
-            behaviour = self._guard(method, handler.stream_stream, _checked_stream, sizes)
-            return grpc.stream_stream_rpc_method_handler(behaviour, parse, serialize)
-        if handler.response_streaming:
-            behaviour = self._guard(method, handler.unary_stream, _checked, sizes)
-            return grpc.unary_stream_rpc_method_handler(behaviour, parse, serialize)
-        behaviour = self._guard(method, handler.unary_unary, _checked, sizes)
-        return grpc.unary_unary_rpc_method_handler(behaviour, parse, serialize)
+        guarded = self._guarded.get(handler)
+        if guarded is None:
+            method = handler_call_details.method.rpartition("/")[2]
+            guarded = self._guarded[handler] = self._guard(method, handler)
+        return guarded
 
-    def _guard(
-        self, method: str, behaviour: Any, check: Callable[[Any], Any], sizes: _Sizes
-    ) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def guarded(request: Any, context: Context) -> Any:
+    def _guard(self, method: str, handler: Handler) -> Handler:
+        """A handler that takes and gives bytes: how many of them there are counts."""
+        parse = _parser(handler.request_deserializer)
+        # The stubs describe handlers that run on threads; these are coroutines.
+        own: Any = handler
+        behaviour: Any
+
+        async def answer_one(request: bytes, context: Context) -> bytes:
+            return serialized(await own.unary_unary(parse(request), context))
+
+        async def write_to_one(request: bytes, context: Context) -> None:
+            await own.unary_stream(parse(request), context)
+
+        async def write_to_many(requests: AsyncIterator[bytes], context: Context) -> None:
+            await own.stream_stream(_parsed(requests, parse), context)
+
+        if handler.request_streaming:
+            behaviour = self._guard_behaviour(method, write_to_many)
+            return grpc.stream_stream_rpc_method_handler(behaviour)
+        if handler.response_streaming:
+            behaviour = self._guard_behaviour(method, write_to_one)
+            return grpc.unary_stream_rpc_method_handler(behaviour)
+        behaviour = self._guard_behaviour(method, answer_one)
+        return grpc.unary_unary_rpc_method_handler(behaviour)
+
+    def _guard_behaviour(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def guarded(request: Any, context: Context) -> bytes | None:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
             self._tasks.add(task)
             self._idle.clear()
             metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
             call = _call(method, metadata, context)
             try:
-                with self._watched(call, metadata) as ending:
-                    try:
-                        with self._admitted(call, metadata, sizes, context):
-                            return await behaviour(check(request), context)
-                    except (asyncio.CancelledError, Exception) as error:
-                        status = self._ended_by(error, call, context)
-                        if status is not None:
-                            ending.code, ending.reason = code_and_reason(status)
-                        else:
-                            ending.code = _code_of_who_left(call)
-                            if isinstance(error, asyncio.CancelledError):
-                                raise
-                if status is not None:  # whoever has it finds the call counted
-                    await abort(context, status)
+                return await self._watched(call, metadata, behaviour, request, context)
             finally:
                 self._tasks.discard(task)
                 if not self._tasks:
@@ -145,17 +132,35 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    @contextmanager
-    def _watched(self, call: Call, metadata: dict[str, str]) -> Iterator[Ending]:
-        """Tell the watchers when a call begins, and when it ends and how."""
-        ending = Ending()
+    async def _watched(
+        self,
+        call: Call,
+        metadata: dict[str, str],
+        behaviour: Behaviour,
+        request: Any,
+        context: Context,
+    ) -> bytes | None:
+        """The reply to a call; the watchers are told when it begins, and when it ends and how."""
         for watcher in self._watchers:
             watcher.began(call, metadata)
+        ending, status = Ending(), None
         try:
-            yield ending
+            return await self._let_in(call, metadata, behaviour, request, context)
+        except (asyncio.CancelledError, Exception) as error:
+            status = self._ended_by(error, call, context)
+            ending = (
+                Ending(_code_of_who_left(call))
+                if status is None
+                else Ending(*code_and_reason(status))
+            )
+            if status is None and isinstance(error, asyncio.CancelledError):
+                raise
         finally:
             for watcher in self._watchers:
                 watcher.ended(call, ending)
+        if status is not None:  # whoever has it finds the call counted
+            await abort(context, status)
+        return None
 
     def _ended_by(self, error: BaseException, call: Call, context: Context) -> Status | None:
         """What a call is told that ends so; nothing if nobody is there any more."""
@@ -165,20 +170,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return status_of(DrainTimeoutError()) if self._expired else None
         return None if _only_failed_writes(error) else _status(error, call)
 
-    @contextmanager
-    def _admitted(
-        self, call: Call, metadata: dict[str, str], sizes: _Sizes, context: Context
-    ) -> Iterator[None]:
-        """A call that may go on, and has a place; raises why it may not."""
+    async def _let_in(
+        self,
+        call: Call,
+        metadata: dict[str, str],
+        behaviour: Behaviour,
+        request: Any,
+        context: Context,
+    ) -> bytes | None:
+        """The reply to a call that may go on, and has a place; raises why it may not."""
         if self._draining:
             raise DrainingError
         call.priority = priority_of(metadata, call.method)
         with calling(call), self._access.admitted(call, metadata):
-            place = sizes.place = self.admission.enter(call, sizes.request)
+            # Requests of a stream are counted by its window.
+            size = len(request) if isinstance(request, bytes) else 0
+            place = self.admission.enter(call, size)
             ends: Any = context  # whose stub wants its argument named
             ends.add_done_callback(lambda _: place.leave())  # when the reply is sent
             with in_place(place):
-                yield
+                reply = await behaviour(request, context)
+            if reply is not None:
+                place.sending(len(reply))
+            return reply
 
 
 def _call(method: str, metadata: dict[str, str], context: Context) -> Call:
@@ -206,42 +220,28 @@ def _only_failed_writes(error: BaseException) -> bool:
     return isinstance(error, grpc.aio.InternalError)
 
 
-def _counted(serialize: Any, sizes: _Sizes) -> Callable[[Message], bytes]:
-    def counted(message: Message) -> bytes:
-        data: bytes = serialize(message)
-        if sizes.place is not None:
-            sizes.place.sending(len(data))
-        return data
+def _parser(deserialize: Any) -> Callable[[bytes], Any]:
+    """What makes a request of bytes, or raises a ServiceError that says why that cannot be done."""
+    message_class = getattr(deserialize, "__self__", None)
+    if not isinstance(message_class, type) or not issubclass(message_class, Message):
+        return cast("Callable[[bytes], Any]", deserialize)  # which explains that itself
+    found: type[Message] = message_class
 
-    return counted
-
-
-def _tolerant(parse: Any, sizes: _Sizes) -> Callable[[bytes], Message | MalformedRequest]:
-    # gRPC would end a call that it cannot parse with UNKNOWN or INTERNAL and no details.
-    message_class: type[Message] = parse.__self__
-
-    def parse_or_explain(data: bytes) -> Message | MalformedRequest:
-        if sizes.place is None:
-            sizes.request = len(data)
+    def parse(data: bytes) -> Message:
+        # gRPC would end a call that it cannot parse with UNKNOWN or INTERNAL and no details.
         try:
-            return message_class.FromString(data)
+            return found.FromString(data)
         except DecodeError:
-            return MalformedRequest(explain_malformed(data, message_class))
+            raise explain_malformed(data, found) from None
 
-    return parse_or_explain
-
-
-def _checked(request: Message | MalformedRequest) -> Message:
-    if isinstance(request, MalformedRequest):
-        raise request.error
-    return request
+    return parse
 
 
-async def _checked_stream(
-    requests: AsyncIterator[Message | MalformedRequest],
-) -> AsyncIterator[Message]:
+async def _parsed(
+    requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
+) -> AsyncIterator[Any]:
     async for request in requests:
-        yield _checked(request)
+        yield parse(request)
 
 
 def _status(error: BaseException, call: Call) -> Status:

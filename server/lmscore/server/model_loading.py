@@ -15,6 +15,7 @@ from lmscore.models.errors import CapabilityError
 from lmscore.models.language_model import LanguageModel, NetworkDescription
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.network.placement import Placement
+from lmscore.server.convert import field_values, score_reply
 from lmscore.server.model_source import ModelSource
 from lmscore.server.repository import ServedModel
 from lmscore.server.settings import Settings
@@ -74,6 +75,8 @@ def load(
 
 def _warm_up(model: LanguageModel[Any]) -> None:
     """Compile all that calls may need: the first of them would wait for seconds, others with it."""
+    field_values.warm_up()
+    score_reply.warm_up()
     with suppress(CapabilityError):  # a model that can only score has nothing to compile for
         decoding.warm_up(model)
         distribution.warm_up(model)

@@ -157,7 +157,9 @@ class ModelRepository:
                 raise UnknownLabelError(name, label, sorted(self.labels(name)))
             version = self.labels(name)[label]
         if version is None and versions:
-            version = max(versions, key=lambda each: (_nearness(versions[each]), each))
+            [version, *others] = versions
+            if others:
+                version = max(versions, key=lambda each: (_nearness(versions[each]), each))
         if version is None or version not in versions:
             raise UnknownModelError(name, version, sorted(self._models))
         return versions[version]

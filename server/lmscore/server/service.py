@@ -10,7 +10,6 @@ import grpc
 
 from lmscore.models.decoding.text_batch import Token
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
-from lmscore.server.admission import current_place
 from lmscore.server.call import current_call
 from lmscore.server.convert import (
     detect,
@@ -22,8 +21,9 @@ from lmscore.server.convert import (
     tokenize,
 )
 from lmscore.server.convert.generate import GenerationLimits
-from lmscore.server.convert.items import Limits, item_error, selector
+from lmscore.server.convert.items import Limits, selector
 from lmscore.server.convert.models import model_message
+from lmscore.server.convert.score_request import ScoreRequest, StreamRequest
 from lmscore.server.errors import AdminOnlyError, OverloadedError, ServiceError
 from lmscore.server.generation.generator import Generator
 from lmscore.server.generation.token_times import TokenTimes
@@ -33,7 +33,7 @@ from lmscore.server.rollout.admin import Administration
 from lmscore.server.scheduling.scheduler import Scheduler
 from lmscore.server.security.quota import charge, quota_turn
 from lmscore.server.stream_window import StreamWindow
-from lmscore.server.writing import write_whole
+from lmscore.server.writing import StreamWriter, write_whole
 from lmscore.v1 import common_pb2, model_service_pb2, model_service_pb2_grpc
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import language_model_service_pb2_grpc as wire_grpc
@@ -63,39 +63,37 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         self._stream_window = stream_window
         self._observer = observer
 
-    async def Score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
+    async def Score(  # type: ignore[override]  # the stub knows only messages
+        self, request: ScoreRequest, context: Context
+    ) -> bytes:
         """Score a batch."""
         return await self._score(request)
 
     async def ScoreStream(  # type: ignore[override]  # the stub knows only generators
-        self, requests: AsyncIterator[wire.ScoreStreamRequest], context: Context
+        self, requests: AsyncIterator[StreamRequest], context: Context
     ) -> None:
         """Answer every request of the stream as soon as its scores are there.
 
         A request is read only while there is a place for it, and its place is free again when its
         answer has been written: a slow reader bounds its own memory through flow control.
         """
-        window, place = self._stream_window(), current_place()
-        writing = asyncio.Lock()
+        window, writer = self._stream_window(), StreamWriter(context)
 
-        async def write(response: wire.ScoreStreamResponse, size: int) -> None:
-            async with writing:
-                await write_whole(context, response)
-                place.sent()
-            await window.leave(size)
+        async def answer(request: StreamRequest) -> None:
+            size = request.score.size
+            writer.put(await self._stream_answer(request), lambda: window.leave(size))
 
-        async def answer(request: wire.ScoreStreamRequest, size: int) -> None:
-            await write(await self._stream_answer(request), size)
-
-        async with asyncio.TaskGroup() as answers:
-            async for request in requests:
-                size = request.ByteSize()
-                await window.enter(size)
-                if self._is_quick(request.score):
-                    # Scored here and now; the next request is read while the answer is written.
-                    answers.create_task(write(await self._stream_answer(request), size))
-                else:
-                    answers.create_task(answer(request, size))
+        async with asyncio.TaskGroup() as writing:
+            writing.create_task(writer.run())
+            async with asyncio.TaskGroup() as answers:
+                async for request in requests:
+                    await window.enter(request.score.size)
+                    if self._is_quick(request.score):
+                        # Scored here and now; the next is read while the answer is written.
+                        await answer(request)
+                    else:
+                        answers.create_task(answer(request))
+            writer.close()
 
     async def Rescore(self, request: wire.RescoreRequest, context: Context) -> wire.RescoreResponse:
         """Score all hypotheses and rank every list."""
@@ -154,7 +152,6 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                         response.started.CopyFrom(started)
                         started = None
                     await write_whole(context, response)
-                    current_place().sent()
 
     async def Tokenize(
         self,
@@ -172,8 +169,8 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             tokenize.tokenize_response, served, strings, tokenized, errors
         )
 
-    async def _score(self, request: wire.ScoreRequest) -> wire.ScoreResponse:
-        served = self._find(request.model)
+    async def _score(self, request: ScoreRequest) -> bytes:
+        served = self._find(request.rest.model)
         work = await self._prepared(
             served.model, score.score_work, request, self._limits, served.model
         )
@@ -184,8 +181,8 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                 served.model, work.batch, scores.tokens, work.alternatives
             )
         if scores.tokens is None:
-            return score_reply.score_response(served, work, scores, None)
-        return await self._scheduler.run(score_reply.score_response, served, work, scores, details)
+            return score_reply.score_reply(served, work, scores, None)
+        return await self._scheduler.run(score_reply.score_reply, served, work, scores, details)
 
     async def _scores(self, served: ServedModel, batches: list[ScoreBatch]) -> list[BatchScores]:
         if not served.model.exclusive:
@@ -212,14 +209,14 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         """What is to be done for a request; counting a network's tokens can mean to split texts."""
         return await self._scheduler.run(work, *args) if model.exclusive else work(*args)
 
-    def _is_quick(self, request: wire.ScoreRequest) -> bool:
+    def _is_quick(self, request: ScoreRequest) -> bool:
         try:
-            served = self._repository.find(*selector(request.model))
+            served = self._repository.find(*selector(request.rest.model))
         except ServiceError:
             return True
-        return request.ByteSize() <= served.model.quick_bytes
+        return request.size <= served.model.quick_bytes
 
-    async def _stream_answer(self, request: wire.ScoreStreamRequest) -> wire.ScoreStreamResponse:
+    async def _stream_answer(self, request: StreamRequest) -> bytes:
         await quota_turn()
         while True:
             try:
@@ -227,10 +224,9 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
             except OverloadedError as error:  # a stream can wait: what it sends is bounded
                 await asyncio.sleep(error.retry_after_seconds)
             except ServiceError as error:
-                failure = item_error(error)
-                return wire.ScoreStreamResponse(request_id=request.request_id, error=failure)
+                return score_reply.stream_failure(request.request_id, error)
             else:
-                return wire.ScoreStreamResponse(request_id=request.request_id, score=answer)
+                return score_reply.stream_reply(request.request_id, answer)
 
 
 def _took(tokens: int) -> None:

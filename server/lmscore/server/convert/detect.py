@@ -171,7 +171,8 @@ def _messages(
         vocabulary, offsets = model.model.vocabulary, checked.words.offsets
         end = special_name(vocabulary, vocabulary.eos_id, EOS) if work.batch.eos else None
         for i, message in enumerate(messages):
-            message.words.CopyFrom(words_message(checked.words, i, work.strings[i], end))
+            data = work.strings[i].encode()
+            message.words.CopyFrom(words_message(checked.words, i, data, end))
             figures = checked.unexpectedness[offsets[i] : offsets[i + 1]].tolist()
             message.unexpectedness.extend([*figures[:-1], 0.0] if work.batch.eos else figures)
     problem = (
@@ -187,7 +188,7 @@ def _messages(
 def _span(
     span: ErrorSpan, text: str, alternatives: list[Alternative], threshold: float
 ) -> wire.ErrorSpan:
-    [written] = surfaces(text, [span.begin], [span.end])
+    [written] = surfaces(text.encode(), [span.begin], [span.end])
     return wire.ErrorSpan(
         text=written,
         begin_byte=span.begin,

@@ -117,16 +117,22 @@ def text_items(
 ) -> tuple[Texts, list[str], ItemErrors]:
     """The texts of a field that are not too long, as a batch and as they are; others' errors."""
     strings = list(texts)
-    items = Texts.from_strings(strings)
-    too_long = np.flatnonzero(np.diff(items.offsets) > limits.max_text_bytes)
+    items, errors = short_texts(name, Texts.from_strings(strings), limits)
+    return items, [text for i, text in enumerate(strings) if i not in errors], errors
+
+
+def short_texts(name: str, texts: Texts, limits: Limits) -> tuple[Texts, ItemErrors]:
+    """The texts of a field that are not too long, and the errors of the others."""
+    if texts.offsets[-1] <= limits.max_text_bytes:
+        return texts, {}  # not even all of them together
+    sizes = texts.offsets[1:] - texts.offsets[:-1]
+    too_long = np.flatnonzero(sizes > limits.max_text_bytes)
     if not too_long.size:
-        return items, strings, {}
+        return texts, {}
     errors: ItemErrors = {
-        int(i): too_long_error(f"{name}[{i}]", int(np.diff(items.offsets)[i]), limits)
-        for i in too_long
+        int(i): too_long_error(f"{name}[{i}]", int(sizes[i]), limits) for i in too_long
     }
-    strings = [text for i, text in enumerate(strings) if i not in errors]
-    return Texts.from_strings(strings), strings, errors
+    return texts.without(too_long), errors
 
 
 def token_count(model: LanguageModel[Any], texts: Texts, enough: int) -> int:
@@ -149,14 +155,13 @@ def wire_ids(token_ids: NDArray[np.int64]) -> list[int]:
     return ids
 
 
-def surfaces(text: str, begins: list[int], ends: list[int]) -> list[str]:
+def surfaces(text: bytes, begins: list[int], ends: list[int]) -> list[str]:
     """The pieces of a text that tokens cover, as they are written there.
 
     A byte of what is not a whole character is written like <0xC3>.
     """
-    data = text.encode()
     pairs = zip(begins, ends, strict=True)
-    return [data[begin:end].decode(errors=_HEXADECIMAL) for begin, end in pairs]
+    return [text[begin:end].decode(errors=_HEXADECIMAL) for begin, end in pairs]
 
 
 def name_empty(texts: list[str], token_ids: list[int], vocabulary: Vocabulary) -> None:

@@ -24,14 +24,18 @@ from lmscore.server.convert.items import (
     check_count,
     check_distributions,
     check_reply_size,
-    text_items,
+    short_texts,
     token_count,
     too_long_error,
 )
+from lmscore.server.convert.score_request import ScoreRequest
 from lmscore.server.errors import InvalidFieldError, ServiceError, TextTooLongError
 from lmscore.v1 import language_model_service_pb2 as wire
 
 DEFAULT_ALTERNATIVES = 5
+
+_DETAILS = frozenset(wire.ScoreDetail.values())
+_DETAILS_OF_TOKENS = frozenset({wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,46 +43,41 @@ class ScoreWork:
     """What of a request can be scored, and why the rest cannot."""
 
     batch: ScoreBatch
-    strings: Sequence[str] | None  # the texts of the batch; None for token sequences
     errors: ItemErrors
     tokens: bool  # whether to tell what each token has
     words: bool  # whether to tell what each word has
     alternatives: int | None  # how many in the place of each event; None: not in full detail
 
 
-def score_work(request: wire.ScoreRequest, limits: Limits, model: LanguageModel[Any]) -> ScoreWork:
+def score_work(request: ScoreRequest, limits: Limits, model: LanguageModel[Any]) -> ScoreWork:
     """Check a request; InvalidFieldError for what concerns it as a whole."""
-    if request.texts and request.token_sequences:
+    rest, texts = request.rest, len(request.texts)
+    sequences, detail, words = rest.token_sequences, rest.detail, rest.words
+    if texts and sequences:
         raise InvalidFieldError("token_sequences", "give texts or token_sequences, not both")
-    if not request.texts and not request.token_sequences:
+    if not texts and not sequences:
         raise InvalidFieldError("texts", "at least one text is required")
-    check_count(
-        "texts" if request.texts else "token_sequences",
-        len(request.texts) or len(request.token_sequences),
-        limits,
-    )
-    if request.detail not in wire.ScoreDetail.values():
-        raise InvalidFieldError("detail", f"{request.detail} is not a ScoreDetail")
-    if request.words and not request.texts:
+    check_count("texts" if texts else "token_sequences", texts or len(sequences), limits)
+    if detail not in _DETAILS:
+        raise InvalidFieldError("detail", f"{detail} is not a ScoreDetail")
+    if words and not texts:
         raise InvalidFieldError("words", "token sequences have no words; give texts")
     items: Texts | TokenSequences
-    if request.texts:
-        items, strings, errors = text_items("texts", request.texts, limits)
+    if texts:
+        items, errors = short_texts("texts", request.texts, limits)
     else:
-        strings = None
-        items, errors = _token_items(request.token_sequences, limits, model.vocabulary)
-    tokens = request.detail in {wire.SCORE_DETAIL_TOKENS, wire.SCORE_DETAIL_FULL}
+        items, errors = _token_items(sequences, limits, model.vocabulary)
     batch = ScoreBatch(
         items,
-        contexts=shared_context(request.context, limits),
-        bos=request.bos if request.HasField("bos") else True,
-        eos=request.eos if request.HasField("eos") else True,
-        per_token=tokens or request.words,
+        contexts=shared_context(rest.context, limits),
+        bos=rest.bos if rest.HasField("bos") else True,
+        eos=rest.eos if rest.HasField("eos") else True,
+        per_token=words or detail in _DETAILS_OF_TOKENS,
     )
-    alternatives = _alternatives(request, limits)
+    alternatives = _alternatives(rest, limits)
     if batch.per_token:
-        _check_reply(batch, limits, model, alternatives, words=request.words)
-    return ScoreWork(batch, strings, errors, tokens, request.words, alternatives)
+        _check_reply(batch, limits, model, alternatives, words=words)
+    return ScoreWork(batch, errors, detail in _DETAILS_OF_TOKENS, words, alternatives)
 
 
 def _alternatives(request: wire.ScoreRequest, limits: Limits) -> int | None:

@@ -54,7 +54,7 @@ def tokenize_response(
         begins = tokenized.begin_bytes[tokens].tolist()
         ends = tokenized.end_bytes[tokens].tolist()
         ids = wire_ids(tokenized.token_ids[tokens])
-        texts = surfaces(strings[text], begins, ends)
+        texts = surfaces(strings[text].encode(), begins, ends)
         name_empty(texts, ids, model.model.vocabulary)
         response.texts.add(
             tokens=texts,

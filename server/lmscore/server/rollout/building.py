@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from lmscore.models.language_model import LanguageModel
 from lmscore.models.network.placement import Placement
+from lmscore.server.grpc_server import new_grpc_server
 from lmscore.server.interceptor import CallInterceptor
 from lmscore.server.model_source import ModelSource
 from lmscore.server.observer import Observer
@@ -101,7 +102,7 @@ def build_admin_server(
     """
     if not settings.admin:
         return None
-    grpc_server = grpc.aio.server(interceptors=[calls], options=[("grpc.so_reuseport", 0)])
+    grpc_server = new_grpc_server(calls, [("grpc.so_reuseport", 0)])
     service = ModelService(repository, Administration(follower))
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, grpc_server)
     name = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name

@@ -27,18 +27,6 @@ class Load(NamedTuple):
         """In tokens, what it takes of a thread."""
         return self.tokens + COST_OF_REQUEST * self.requests
 
-    def plus(self, other: Load) -> Load:
-        """Both together."""
-        return Load(
-            self.requests + other.requests, self.tokens + other.tokens, self.size + other.size
-        )
-
-    def minus(self, other: Load) -> Load:
-        """Without the other one."""
-        return Load(
-            self.requests - other.requests, self.tokens - other.tokens, self.size - other.size
-        )
-
 
 _NOTHING = Load()
 _UNITS = ("requests", "tokens", "bytes of text")
@@ -63,26 +51,43 @@ class Backlog:
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = Load(limits.max_requests, limits.max_tokens, limits.max_bytes)
-        self._of_caller: dict[str, Load] = {}
-        self.total = Load()
+        self._of_caller: dict[str, _Held] = {}
+        self._all = _Held()
+
+    @property
+    def total(self) -> Load:
+        """What there is of all callers."""
+        return Load(self._all.requests, self._all.tokens, self._all.size)
+
+    @property
+    def requests(self) -> int:
+        """How many requests there are of all callers."""
+        return self._all.requests
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are of all callers."""
+        return self._all.size
 
     def add(self, call: Call, load: Load) -> None:
         """Count what comes."""
-        self._of_caller[call.caller] = self._of(call).plus(load)
-        self.total = self.total.plus(load)
+        own = self._of_caller.get(call.caller)
+        if own is None:
+            own = self._of_caller[call.caller] = _Held()
+        own.add(load)
+        self._all.add(load)
 
     def remove(self, call: Call, load: Load) -> None:
         """Count what has ended, or has gone."""
-        left = self._of(call).minus(load)
-        if left.requests:
-            self._of_caller[call.caller] = left
-        else:
+        own = self._of_caller[call.caller]
+        own.remove(load)
+        if not own.requests:
             del self._of_caller[call.caller]
-        self.total = self.total.minus(load)
+        self._all.remove(load)
 
     def excess(self, call: Call, load: Load) -> tuple[float, str] | None:
         """How large a part has to end before this gets in, and what there is too much of."""
-        if not self.total.requests:
+        if not self._all.requests:
             return None
         part = part_of(call.priority)
         own, worst = self._of(call), (0.0, "")
@@ -95,12 +100,34 @@ class Backlog:
 
     def refusal(self, unit: str, retry_after_seconds: float) -> OverloadedError:
         """The error that says there is too much of something."""
-        tokens, requests = self.total.tokens, self.total.requests
-        amount = {"requests": requests, "tokens": tokens}.get(unit, self.total.size)
+        tokens, requests = self._all.tokens, self._all.requests
+        amount = {"requests": requests, "tokens": tokens}.get(unit, self._all.size)
         return OverloadedError(amount, unit, retry_after_seconds)
 
     def _of(self, call: Call) -> Load:
-        return self._of_caller.get(call.caller, _NOTHING)
+        own = self._of_caller.get(call.caller)
+        return _NOTHING if own is None else Load(own.requests, own.tokens, own.size)
+
+
+class _Held:
+    """A load that changes; every request changes several, several times."""
+
+    __slots__ = ("requests", "size", "tokens")
+
+    def __init__(self) -> None:
+        self.requests = self.tokens = self.size = 0
+
+    def add(self, load: Load) -> None:
+        requests, tokens, size = load
+        self.requests += requests
+        self.tokens += tokens
+        self.size += size
+
+    def remove(self, load: Load) -> None:
+        requests, tokens, size = load
+        self.requests -= requests
+        self.tokens -= tokens
+        self.size -= size
 
 
 def part_of(priority: Priority) -> float:

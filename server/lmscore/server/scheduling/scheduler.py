@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -188,12 +187,16 @@ class Scheduler:
             self._estimates.learn(model, text_bytes(batch), tokens - batch.eos * len(batch.items))
 
 
-@contextmanager
-def told_to_callers() -> Iterator[None]:
+class told_to_callers:  # noqa: N801 - a context manager, used at every call
     """Turn what a model says it cannot do into errors with a status."""
-    try:
-        yield
-    except CapabilityError as error:
-        raise UnsupportedError(str(error)) from None
-    except ModelFormatError as error:
-        raise CorruptModelError(str(error)) from None
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CapabilityError):
+            raise UnsupportedError(str(error)) from None
+        if isinstance(error, ModelFormatError):
+            raise CorruptModelError(str(error)) from None

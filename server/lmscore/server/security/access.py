@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -23,6 +23,7 @@ OPEN_METHODS = "/grpc.health.v1.Health/"
 """Prefix of what needs no key: orchestrators ask for it, and it tells no more than names."""
 
 _SCHEME = "bearer"
+_FREE = nullcontext()
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
@@ -34,16 +35,14 @@ class Access:
         self._processes = processes
         self._quotas: dict[str, tuple[ApiKey, Quota]] = {}  # by name of the key
 
-    @contextmanager
-    def admitted(self, call: Call, metadata: Mapping[str, str]) -> Iterator[None]:
-        """Check a call, name it after its key, and let its work be charged to that.
+    def admitted(self, call: Call, metadata: Mapping[str, str]) -> AbstractContextManager[object]:
+        """Check a call and name it after its key; within it, its work is charged to that.
 
         Raises ApiKeyMissingError, ApiKeyUnknownError, AdminOnlyError or QuotaExceededError.
         """
         key = self.identify(metadata)
         if key is None:
-            yield
-            return
+            return _FREE
         if call.method in ADMIN_METHODS and not key.settings.admin:
             raise AdminOnlyError(key.name, call.method)
         call.caller = key.name
@@ -51,8 +50,7 @@ class Access:
             call.priority = Priority.BULK
         quota = self._quota(key)
         quota.admit()
-        with charging(quota):
-            yield
+        return charging(quota)
 
     def identify(self, metadata: Mapping[str, str]) -> ApiKey | None:
         """The caller's key; None where no keys are wanted."""
