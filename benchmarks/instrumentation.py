@@ -123,10 +123,10 @@ async def serve(model: Path) -> None:
     from lmscore.server.logs import configure_logs
     from lmscore.server.observability import Observability
     from lmscore.server.settings import Settings
-    from lmscore.server.settings_types import ModelSource
 
     configure_logs("json")
-    settings = Settings(model=(ModelSource(name="m", path=model),), listen="127.0.0.1:0", threads=1)
+    given = {"model": [{"name": "m", "path": model}], "listen": "127.0.0.1:0", "threads": 1}
+    settings = Settings.model_validate(given)
     servers = [await build(settings), await build(settings, observability=Observability())]
     for server in servers:
         await server.grpc_server.start()

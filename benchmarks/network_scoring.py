@@ -81,8 +81,8 @@ def measure(sizes: Sizes) -> Section:
     rows += gpu_rows(lists, sizes)
     prefixes = distinct_prefixes(work)
     text = (
-        f"An LSTM of {shape}, random weights, on {len(lists)} n-best lists: {work.events:,} tokens, "
-        f"{prefixes:,} distinct prefixes ({work.events / prefixes:.2f} times fewer); "
+        f"An LSTM of {shape}, random weights, on {len(lists)} n-best lists: {work.events:,} "
+        f"tokens, {prefixes:,} distinct prefixes ({work.events / prefixes:.2f} times fewer); "
         f"{sizes.threads} threads. Peers score a part of the lists."
     )
     return Section("Networks", text, tuple(rows))
