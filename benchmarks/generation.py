@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,7 +228,7 @@ async def read_streams(address: str, count: int, seconds: float) -> dict[str, ob
 
     first: list[float] = []
     gaps: list[float] = []
-    tokens = 0
+    tokens, begun = 0, asyncio.Event()
     request = wire.GenerateRequest(
         model=ModelSelector(name="m"),
         prompt="w1 w2 w3",
@@ -244,6 +245,8 @@ async def read_streams(address: str, count: int, seconds: float) -> dict[str, ob
             if message.tokens:
                 if last is None:
                     first.append(now - started)
+                    if len(first) == count:
+                        begun.set()
                 else:
                     gaps.append(now - last)
                 last = now
@@ -252,8 +255,7 @@ async def read_streams(address: str, count: int, seconds: float) -> dict[str, ob
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = LanguageModelServiceStub(channel)
         tasks = [asyncio.create_task(read(stub)) for _ in range(count)]
-        while len(first) < count and not any(task.done() for task in tasks):
-            await asyncio.sleep(0.05)
+        await asyncio.wait([asyncio.create_task(begun.wait()), *tasks], return_when=FIRST_COMPLETED)
         before, since = tokens, time.perf_counter()
         await asyncio.sleep(seconds)
         rate = (tokens - before) / (time.perf_counter() - since)

@@ -69,7 +69,7 @@ def measure(sizes: Sizes) -> Section:
         lines = some_lines(corpus, sizes.tokens // 4)
         orders = {n: _trained(corpus, folder, n) for n in sizes.orders}
         plots = (
-            batch_plot(orders[sizes.orders[-1]], lines, sizes),
+            batch_plot(load_model(orders[sizes.orders[-1]]), lines, sizes),
             list_plot(sizes),
             vocabulary_plot(sizes),
             order_plot(orders, lines, sizes),

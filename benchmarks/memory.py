@@ -77,13 +77,9 @@ def ngram_rows(sizes: Sizes) -> Iterator[Row]:
         }
         if module("kenlm") is not None:
             jobs["kenlm"] = ("kenlm", arpa)
-        found = in_turns(
-            sizes.rounds,
-            {
-                k: _in_process(v, {"model": str(p), "texts": str(corpus)})
-                for k, (v, p) in jobs.items()
-            },
-        )
+        texts = {"texts": str(corpus)}
+        run = {k: _in_process(v, {"model": str(p), **texts}) for k, (v, p) in jobs.items()}
+        found = in_turns(sizes.rounds, run)
     peer, theirs = "`kenlm.Model` of the ARPA file", found.get("kenlm", ())
     what = f"a `.ngram` file of {size / 2**20:.0f} MiB"
     yield Row(f"{what}, opened", "bytes", found["open"], less_is_better=True)
@@ -126,15 +122,13 @@ def peak_of(run: Callable[[], object]) -> int:
     return most - before
 
 
-def score_with_network(
-    units: int, layers: int, vocabulary: int, texts: int, batch_tokens: int
-) -> int:
+def score_with_network(texts: int, batch_tokens: int, **shape: int) -> int:
     from benchmarks.networks import Shape, made_up_lists, workload
 
     from lmscore.models.network.model import NetworkModel
     from lmscore.models.network.placement import Placement
 
-    work = workload(Shape(units, layers, vocabulary), made_up_lists(max(1, texts // 100)))
+    work = workload(Shape(**shape), made_up_lists(max(1, texts // 100)))
     model = NetworkModel(work.checkpoint, Placement("cpu", "float32", 2, batch_tokens))
     model.score(work.of(work.ids[:10]).batch)
     batch = work.batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.networks import PADDED, Workload, padded_batch
@@ -40,8 +41,7 @@ def absent() -> str:
 
 def onnx_scorer(network: NetworkModule, folder: Path, threads: int) -> Scorer:
     """Export the network, open it in ONNX Runtime on the CPU."""
-    import onnxruntime
-
+    onnxruntime: Any = module("onnxruntime")
     path = folder / "network.onnx"
     _export(network, path)
     options = onnxruntime.SessionOptions()
