@@ -17,6 +17,7 @@ MEASURED = {
 """Sections that are measured anew by every run, and their modules."""
 
 KEPT = {
+    "kenlm-binary": "a large model of KenLM's",
     "learning": "hours of training",
     "rescoring": "a recognizer's lists and a trained network",
     "tuning": "a recognizer's lists and a trained network",
