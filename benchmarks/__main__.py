@@ -8,6 +8,7 @@ The page is written out of all results there are, so one section can be renewed 
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -98,14 +99,13 @@ def _run_all(
         bar = progress.add_task("", total=len(sections))
         for name in sections:
             progress.update(bar, description=name)
-            began = time.monotonic()
+            began, used = time.monotonic(), _processor_seconds()
             problem = _run(name, quick, results / f"{name}.json")
-            seconds = f"{time.monotonic() - began:6.1f} s  {name}"
-            if problem is None:
-                console.print(seconds, highlight=False)
-            else:
+            took, used = time.monotonic() - began, _processor_seconds() - used
+            told = f"{took:6.1f} s, {used:6.1f} s of processor: {name}"
+            console.print(told + (" [red]failed[/red]" if problem else ""), highlight=False)
+            if problem is not None:
                 failed[name] = problem
-                console.print(f"{seconds}: [red]failed[/red]", highlight=False)
                 console.print(problem, markup=False, highlight=False)
             progress.advance(bar)
     return failed
@@ -120,6 +120,12 @@ def _run(name: str, quick: bool, result: Path) -> str | None:
         return None
     last = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
     return f"{last}\n(exit code {done.returncode} of python -m {MEASURED[name]})"
+
+
+def _processor_seconds() -> float:
+    """Of all programs that have been run and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _results(folder: Path) -> list[Measured]:

@@ -101,8 +101,8 @@ def measure(sizes: Sizes) -> Section:
     )
     text = (
         f"{len(test):,} sentences to test, {len(training):,} to train on; in sentences of known "
-        "words one word is replaced by a random word of the same frequency band. Precision and recall are "
-        "of words beyond quantiles of the calibration's words."
+        "words one word is replaced by a random word of the same frequency band. Precision and "
+        "recall are of words beyond quantiles of the calibration's words."
     )
     tables = (Table(columns, tuple(quality)), Table(("model", "by", "speed"), tuple(speed)))
     return Section("Error detection", text, tables=tables)

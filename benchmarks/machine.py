@@ -100,12 +100,16 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
-    """Its name, where there is one that torch can use."""
+    """Its name, where there is one."""
     try:
-        import torch
+        import pynvml
     except ModuleNotFoundError:
         return ""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0)))
+    except pynvml.NVMLError:
+        return ""
 
 
 def _version(package: str) -> str:

@@ -33,7 +33,7 @@ def page(results: Sequence[Measured], failed: Sequence[str] = (), plots: str = "
         blocks.append(f"Where nothing else is said, the machine is: {machine_text(common)}.")
     if goals := [(m, row) for m in results for row in m.section.rows if row.goal]:
         blocks += ["## Goals", _goals(goals)]
-        if any(m.section.rows for m in results):
+        if any(row.ratio is not None for _, row in goals):
             blocks.append(f"![ratios beside goals]({plots}/goals.svg)")
     for measured in results:
         blocks += _section(measured, common, plots)
