@@ -54,9 +54,10 @@ def measure(sizes: Sizes) -> Section:
         rate = {name: rates(report.tokens, each) for name, each in seconds.items()}
         rows = [*_rows(rate), _difference(corpus, folder)]
     text = (
-        f"Order {sizes.order}, modified Kneser-Ney, {report.tokens:,} tokens of the "
-        f"sources of Python's library, {report.ngrams_kept[-1]:,} n-grams of the highest order, {CORES} cores. "
-        "`lmplz` always writes an ARPA file; `kenlm.Model.score` scores the text with the model."
+        f"Order {sizes.order}, modified Kneser-Ney, {report.tokens:,} tokens of the sources of "
+        f"Python's library, {report.ngrams_kept[-1]:,} n-grams of the highest order, {CORES} "
+        "cores. `lmplz` always writes an ARPA file; `kenlm.Model.score` scores the text with the "
+        "model."
     )
     return Section("Estimation", text, tuple(rows))
 

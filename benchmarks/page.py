@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from textwrap import TextWrapper
 
 from benchmarks.formats import COLUMNS, TIMES, bound_text, cells, ratio_text
 from benchmarks.formats import amount as amount_text
 from benchmarks.machine import Machine
 from benchmarks.result import Measured, Row, Section, Table
 
+WIDTH = 120  # of lines
 BUSY = 0.3
 """Cores: where other programs took more, the page says so."""
 
-INTRODUCTION = """\
-Written by `make bench`, not by hand; [what limits these figures](limits.md) tells that and what was
-tried.
-
-Candidates run in one program on one machine, in rounds that alternate. A figure is the median of
-its rounds. A ratio says how many times better lmscore is than the peer: the median of the ratios of
-all rounds, with those between which the middle half of them lies. Rates depend on the machine,
-ratios much less."""
+INTRODUCTION = (
+    "Written by `make bench`, not by hand; [what limits these figures](limits.md) tells that and "
+    "what was tried. Candidates run in one program on one machine, in rounds that alternate. A "
+    "figure is the median of its rounds. A ratio says how many times better lmscore is than the "
+    "peer: the median of the ratios of all rounds, with those between which the middle half of "
+    "them lies. Rates depend on the machine, ratios much less."
+)
 
 
 def page(results: Sequence[Measured], failed: Sequence[str] = (), plots: str = "plots") -> str:
     """The whole page; plots is the folder that it shows them from."""
-    blocks = ["# Performance", INTRODUCTION]
+    blocks = ["# Performance", _filled(INTRODUCTION)]
     if failed:
         blocks.append(f"**Failed in the last run, so not renewed here: {', '.join(failed)}.**")
     common = _usual_machine(results)
     if common:
-        blocks.append(f"Where nothing else is said, the machine is: {machine_text(common)}.")
+        told = f"Where nothing else is said, the machine is: {machine_text(common)}."
+        blocks.append(_filled(told))
     if goals := [(m, row) for m in results for row in m.section.rows if row.goal]:
         blocks += ["## Goals", _goals(goals)]
         if any(row.ratio is not None for _, row in goals):
@@ -55,6 +57,11 @@ def machine_text(machine: Machine) -> str:
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _filled(text: str) -> str:
+    """Lines that are not too long; names and numbers stay whole."""
+    return TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False).fill(text)
 
 
 def _cell(text: str) -> str:
@@ -97,8 +104,8 @@ def _anchor(title: str) -> str:
 def _section(measured: Measured, common: Machine | None, plots: str) -> Iterator[str]:
     section = measured.section
     yield f"## {section.title}"
-    yield section.text
-    yield _origin(measured, common)
+    yield _filled(section.text)
+    yield _filled(_origin(measured, common))
     if section.rows:
         yield markdown_table(COLUMNS, [cells(row) for row in section.rows])
     for table in section.tables:
@@ -110,7 +117,8 @@ def _origin(measured: Measured, common: Machine | None) -> str:
     """How, when and where it was measured."""
     sizes = ", ".join(f"{k} {_size(v)}" for k, v in measured.sizes.items() if v not in (None, ""))
     told = [f"`{measured.command}`" + (f" ({sizes})" if sizes else "")]
-    told.append(f"{measured.date}, commit {measured.commit}, {measured.seconds:.0f} s")
+    took = f", {measured.seconds:.0f} s" if measured.seconds else "; kept from that run"
+    told.append(f"{measured.date}, commit {measured.commit}{took}")
     if common is None or replace(measured.machine, load=0.0) != common:
         told.append(f"on {machine_text(measured.machine)}")
     text = "; ".join(told) + "."
@@ -133,7 +141,7 @@ def _size(value: object) -> str:
 def _table(table: Table) -> Iterator[str]:
     command = f"`{table.command}`" if table.command else ""
     if before := ": ".join(part for part in (table.before.rstrip(":."), command) if part):
-        yield f"{before}:"
+        yield _filled(f"{before}:")
     yield markdown_table(table.columns, table.rows)
 
 

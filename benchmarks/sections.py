@@ -17,6 +17,8 @@ MEASURED = {
 """Sections that are measured anew by every run, and their modules."""
 
 KEPT = {
+    "ngram-text": "a large text that is not made up",
+    "network-lists": "a recognizer's lists",
     "kenlm-binary": "a large model of KenLM's",
     "learning": "hours of training",
     "rescoring": "a recognizer's lists and a trained network",
