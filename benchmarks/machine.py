@@ -10,8 +10,10 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -102,7 +104,7 @@ def _processor() -> str:
 def _gpu() -> str:
     """Its name, where there is one."""
     try:
-        import pynvml
+        pynvml: Any = import_module("pynvml")  # which has no types
     except ModuleNotFoundError:
         return ""
     try:

@@ -15,9 +15,11 @@ import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +43,7 @@ from benchmarks.timing import rates, times
 from lmscore.models.network.model import NetworkModel
 from lmscore.models.network.placement import MAX_BATCH_TOKENS, Placement, has_fast_bfloat16
 
-ONE, PADS = "one text at a time, `nn.LSTM`", f"padded batches of {PADDED}, `nn.LSTM`"
+ONE = "one text at a time, `nn.LSTM`"
 RUNTIME, RUNTIME_ONE = (
     f"ONNX Runtime, padded batches of {PADDED}",
     "ONNX Runtime, one text at a time",
@@ -57,6 +59,7 @@ class Sizes:
     vocabulary: int = 10_000
     sample: int = 120  # texts that peers score one at a time
     padded: int = 8  # batches that peers score
+    padded_batch: int = PADDED  # texts of each
     matrix: int = 4096
     rounds: int = 3
     threads: int = 2
@@ -70,6 +73,7 @@ class Sizes:
 QUICK = Sizes(
     lists=10, units=256, sample=20, padded=1, matrix=1024, rounds=2, vocabulary=5_000
 )  # fmt: skip
+GPU_SIZES: dict[str, Any] = {"bfloat16": True, "batch_tokens": 1 << 16, "padded_batch": 512}
 GPU_SHAPES = (Shape(650, 2, 10_000), Shape(2048, 2, 50_000))
 
 
@@ -101,12 +105,12 @@ def gpu_rows(lists: list[list[str]], sizes: Sizes) -> Iterator[Row]:
     """The same on the GPU, for a small and a large network."""
     kind = torch.device(sizes.gpu).type
     if kind == "cuda" and not torch.cuda.is_available():
-        yield Row("on a GPU", "tokens/s", (), PADS, note="there is no GPU that torch can use here")
+        yield Row("on a GPU", "tokens/s", (), note="there is no GPU that torch can use here")
         return
     name = torch.cuda.get_device_name() if kind == "cuda" else kind
     shapes = GPU_SHAPES if kind == "cuda" else (Shape(sizes.units, sizes.layers, sizes.vocabulary),)
     for shape in shapes:
-        there = replace(sizes, device=sizes.gpu, bfloat16=kind == "cuda", batch_tokens=1 << 16)
+        there = replace(sizes, device=sizes.gpu, **(GPU_SIZES if kind == "cuda" else {}))
         for row in device_rows(workload(shape, lists), there):
             if not row.note:
                 yield replace(row, what=f"{name}, {shape}: {row.what}", goal=None)
@@ -123,7 +127,7 @@ class _Comparison:
         ids = work.ids
         self.few = chance.sample(range(len(ids)), min(sizes.sample, len(ids)))
         self.sample = work.of([ids[i] for i in self.few])
-        self.some = work.of(ids[: PADDED * sizes.padded])
+        self.some = work.of(ids[: sizes.padded_batch * sizes.padded])
         mixed = chance.sample(ids, min(2_000, len(ids)))
         self.mixed = work.of([chance.sample(text, len(text)) for text in mixed])
         self.mixed_few = self.mixed.of(self.mixed.ids[: max(1, sizes.sample // 2)])
@@ -138,13 +142,13 @@ class _Comparison:
         exact = self.models["float32"]
         candidates: dict[str, Callable[[], object]] = {
             "one": lambda: one_at_a_time(self.sample, self.device),
-            "padded": lambda: padded(self.some, self.device),
             "mixed one": lambda: one_at_a_time(self.mixed_few, self.device),
             "mixed": lambda: exact.score(self.mixed.batch),
         }
         for dtype, model in self.models.items():
             candidates[dtype] = partial(model.score, self.work.batch)
             candidates[f"matrix {dtype}"] = self._product(getattr(torch, dtype))
+            candidates[f"padded {dtype}"] = self._padded(getattr(torch, dtype))
         if not absent() and self.device.type == "cpu":
             runtime = onnx_scorer(self.work.module, folder, self.sizes.threads)
             candidates["onnx"] = lambda: runtime(self.some, PADDED)
@@ -154,13 +158,15 @@ class _Comparison:
 
     def rate_rows(self, seconds: dict[str, Samples]) -> Iterator[Row]:
         one = rates(self.sample.events, seconds["one"])
-        pads = rates(self.some.events, seconds["padded"])
-        yield Row("padded batches of plain PyTorch", "tokens/s", pads, ONE, one)
+        batch = f"padded batches of {self.sizes.padded_batch}"
+        pads = {dtype: rates(self.some.events, seconds[f"padded {dtype}"]) for dtype in self.models}
+        yield Row(f"{batch} of plain PyTorch", "tokens/s", pads["float32"], ONE, one)
         goals = {"float32": (Goal(33.0), Goal(4.5)), "bfloat16": (Goal(100.0), None)}
         for dtype in self.models:
             ours = rates(self.work.events, seconds[dtype])
             yield Row(f"lists, {dtype}", "tokens/s", ours, ONE, one, goal=goals[dtype][0])
-            yield Row(f"lists, {dtype}", "tokens/s", ours, PADS, pads, goal=goals[dtype][1])
+            peer = f"{batch}, `nn.LSTM`, {dtype}"
+            yield Row(f"lists, {dtype}", "tokens/s", ours, peer, pads[dtype], goal=goals[dtype][1])
         yield from self._runtime_rows(seconds)
         mixed = rates(self.mixed.events, seconds["mixed"])
         alone = rates(self.mixed_few.events, seconds["mixed one"])
@@ -200,6 +206,10 @@ class _Comparison:
             rough = self.models["bfloat16"].score(self.work.batch).log_probs
             what, goal = "largest difference of bfloat16 from float32", Goal(0.01, at_most=True)
             yield Row(what, "nats a text", (float(np.abs(rough - scores).max()),), goal=goal)
+
+    def _padded(self, dtype: torch.dtype) -> Callable[[], object]:
+        work = self.some._replace(module=deepcopy(self.work.module).to(dtype))
+        return lambda: padded(work, self.device, self.sizes.padded_batch)
 
     def _product(self, dtype: torch.dtype) -> Callable[[], object]:
         size = (self.sizes.matrix, self.sizes.matrix)

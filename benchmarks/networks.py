@@ -122,11 +122,11 @@ def one_at_a_time(work: Workload, device: torch.device) -> list[float]:
 
 
 @torch.inference_mode()
-def padded(work: Workload, device: torch.device) -> list[float]:
+def padded(work: Workload, device: torch.device, batch: int = PADDED) -> list[float]:
     """The ordinary batch: texts padded to the longest, a softmax, a mask."""
     module, result = work.module.to(device), []
-    for begin in range(0, len(work.ids), PADDED):
-        inputs, events, mask = padded_batch(work.ids[begin : begin + PADDED])
+    for begin in range(0, len(work.ids), batch):
+        inputs, events, mask = padded_batch(work.ids[begin : begin + batch])
         logits, _ = module(inputs.to(device), module.initial_state(len(inputs)))
         log_probs = torch.log_softmax(logits, -1)
         chosen = log_probs.gather(2, events.to(device)[:, :, None])[:, :, 0]

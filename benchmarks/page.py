@@ -127,8 +127,6 @@ def _origin(measured: Measured, common: Machine | None) -> str:
             f" **Other programs took {measured.elsewhere:.1f} of {measured.machine.cores} cores "
             "meanwhile, so these figures are worse than they could be.**"
         )
-    elif measured.machine.load > 1:
-        text += f" The load before was {measured.machine.load:.1f}."
     return text
 
 

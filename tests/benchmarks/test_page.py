@@ -67,7 +67,7 @@ def test_a_section_tells_command_date_commit_and_machine() -> None:
 def test_a_machine_that_others_used_is_warned_of() -> None:
     busy = page([measured(Row("x", "s", (1.0,)), elsewhere=1.25)])
 
-    assert "Other programs took 1.2 of 2 cores meanwhile" in busy
+    assert "Other programs took 1.2 of 2 cores meanwhile" in " ".join(busy.split())
     assert "Other programs" not in page([measured(Row("x", "s", (1.0,)))])
 
 
