@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.result import Goal, Row
 
 TIMES, TO = "\u00d7", "\u2013"
-COLUMNS = ("what", "lmscore", "beside", "the peer", "ratio", "goal")
+COLUMNS = ("what", "figure", "beside", "its figure", "ratio", "goal")
 
 _THOUSANDS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))

@@ -10,27 +10,23 @@ The n-gram model is estimated from random text unless a file is given.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import subprocess
-import sys
 import tempfile
 import time
-from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from benchmarks.corpora import train_ngrams
-from benchmarks.result import Goal, Row, Samples, Section
+from benchmarks.formats import amount
+from benchmarks.result import Goal, Row, Samples, Section, Table
 from benchmarks.serving import server
 from benchmarks.standalone import run_alone
+from benchmarks.streams import TEMPERATURE, Flow, over_grpc
 from benchmarks.timing import in_turns
 
-TEMPERATURE = 1.0
 BATCH = 64
 LOOP, LOOP_64 = "a plain loop of one text", f"a plain loop of {BATCH} texts"
 STREAM_GOALS = {1: Goal(0.9), 64: Goal(30.0)}
@@ -59,27 +55,24 @@ QUICK = Sizes(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Flow:
-    """What streams gave in a round."""
-
-    rate: float  # tokens a second
-    first: tuple[float, float] = (0.0, 0.0)  # seconds to the first token, p50 and p99
-    between: tuple[float, float] = (0.0, 0.0)  # seconds between two tokens, likewise
-
-
 def measure(sizes: Sizes) -> Section:
-    rows = [*network_rows(sizes), *ngram_rows(sizes)]
+    network, ngrams = network_flows(sizes), ngram_flows(sizes)
+    rows = (*_network_rows(network, sizes), *_ngram_rows(ngrams, sizes))
+    waits = [_waits(f"LSTM, {streams(n)}", network[f"gRPC {n}"]) for n in sizes.streams]
+    waits += [_waits(f"n-grams, {streams(n)}", ngrams[str(n)]) for n in sizes.ngram_streams]
     text = (
         f"An LSTM of {sizes.layers} x {sizes.units} units and {sizes.vocabulary:,} words, float32, "
         f"and n-grams; temperature {TEMPERATURE:g}, {sizes.threads} threads. The plain loop is a "
         "step of `nn.LSTM`, a softmax and `torch.multinomial`. Over gRPC, client and server share "
         "the cores."
     )
-    return Section("Generation", text, tuple(rows))
+    columns = ("over gRPC", "first token p50 / p99", "between tokens p50 / p99")
+    return Section(
+        "Generation", text, rows, (Table(columns, tuple(waits), before="How long tokens take"),)
+    )
 
 
-def network_rows(sizes: Sizes) -> Iterator[Row]:
+def network_flows(sizes: Sizes) -> dict[str, tuple[Flow, ...]]:
     from benchmarks.networks import Shape, write_network
 
     from lmscore.models.loading import load_model
@@ -97,7 +90,10 @@ def network_rows(sizes: Sizes) -> Iterator[Row]:
                 **{f"in process {n}": in_process(model, n) for n in sizes.streams},
                 **{f"gRPC {n}": over_grpc(address, n) for n in sizes.streams},
             }
-            flows = flows_of(sizes, candidates)
+            return flows_of(sizes, candidates)
+
+
+def _network_rows(flows: Mapping[str, Sequence[Flow]], sizes: Sizes) -> Iterator[Row]:
     one, many = (_best(flows, peer) for peer in (LOOP, LOOP_64))
     yield Row(LOOP_64, "tokens/s", many, LOOP, one)
     for n in sizes.streams:
@@ -108,20 +104,19 @@ def network_rows(sizes: Sizes) -> Iterator[Row]:
         yield Row(name, "tokens/s", rate, LOOP, one, goal=STREAM_GOALS.get(n))
         if n >= BATCH:
             yield Row(name, "tokens/s", rate, LOOP_64, many)
-    for n in sizes.streams:
-        yield from _waiting_rows(f"over gRPC, {streams(n)}", flows[f"gRPC {n}"])
 
 
-def ngram_rows(sizes: Sizes) -> Iterator[Row]:
+def ngram_flows(sizes: Sizes) -> dict[str, tuple[Flow, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         path = sizes.ngram or write_ngrams(Path(folder), sizes.ngram_tokens, sizes.ngram_words)
         with server(path, "--threads", str(sizes.threads), *ENDLESS) as address:
-            candidates = {str(n): over_grpc(address, n) for n in sizes.ngram_streams}
-            flows = flows_of(sizes, candidates)
+            return flows_of(sizes, {str(n): over_grpc(address, n) for n in sizes.ngram_streams})
+
+
+def _ngram_rows(flows: Mapping[str, Sequence[Flow]], sizes: Sizes) -> Iterator[Row]:
     for n in sizes.ngram_streams:
-        name, flow = f"n-grams over gRPC, {streams(n)}", flows[str(n)]
-        yield Row(name, "tokens/s", rates_of(flow), goal=NGRAM_GOALS.get(n))
-        yield from _waiting_rows(name, flow)
+        name = f"n-grams over gRPC, {streams(n)}"
+        yield Row(name, "tokens/s", rates_of(flows[str(n)]), goal=NGRAM_GOALS.get(n))
 
 
 def flows_of(
@@ -159,11 +154,14 @@ def _counts(threads: int) -> range:
     return range(1, threads + 1)
 
 
-def _waiting_rows(name: str, flows: Sequence[Flow]) -> Iterator[Row]:
-    for what, of in (("to the first token", "first"), ("between tokens", "between")):
-        for place, quantile in enumerate(("p50", "p99")):
-            samples = tuple(getattr(flow, of)[place] for flow in flows)
-            yield Row(f"{name}: {what}, {quantile}", "s", samples, less_is_better=True)
+def _waits(name: str, flows: Sequence[Flow]) -> tuple[str, str, str]:
+    """The medians of the rounds."""
+
+    def both(of: str) -> str:
+        middle = (median(getattr(flow, of)[place] for flow in flows) for place in (0, 1))
+        return " / ".join(amount(seconds, "s") for seconds in middle)
+
+    return name, both("first"), both("between")
 
 
 def plain_loop(module: Any, rows: int, threads: int) -> Callable[[float], Flow]:
@@ -205,67 +203,6 @@ def in_process(model: Any, rows: int) -> Callable[[float], Flow]:
     return run
 
 
-def over_grpc(address: str, count: int) -> Callable[[float], Flow]:
-    """So many streams, read by a process of their own."""
-
-    def run(seconds: float) -> Flow:
-        command = [sys.executable, __file__, "--client", address]
-        command += ["--streams", str(count), "--seconds", str(seconds)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-        figures = json.loads(done.stdout)
-        return Flow(figures["rate"], tuple(figures["first"]), tuple(figures["between"]))
-
-    return run
-
-
-async def read_streams(address: str, count: int, seconds: float) -> dict[str, object]:
-    """Tokens a second of so many calls, and how long tokens take."""
-    import grpc
-
-    from lmscore.v1 import language_model_service_pb2 as wire
-    from lmscore.v1.common_pb2 import ModelSelector
-    from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
-
-    first: list[float] = []
-    gaps: list[float] = []
-    tokens, begun = 0, asyncio.Event()
-    request = wire.GenerateRequest(
-        model=ModelSelector(name="m"),
-        prompt="w1 w2 w3",
-        sampling=wire.Sampling(temperature=TEMPERATURE),
-        max_tokens=100_000,
-        min_tokens=100_000,
-    )
-
-    async def read(stub: Any) -> None:
-        nonlocal tokens
-        started, last = time.perf_counter(), None
-        async for message in stub.Generate(request):
-            now = time.perf_counter()
-            if message.tokens:
-                if last is None:
-                    first.append(now - started)
-                    if len(first) == count:
-                        begun.set()
-                else:
-                    gaps.append(now - last)
-                last = now
-                tokens += len(message.tokens)
-
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub: Any = LanguageModelServiceStub(channel)
-        tasks = [asyncio.create_task(read(stub)) for _ in range(count)]
-        await asyncio.wait([asyncio.create_task(begun.wait()), *tasks], return_when=FIRST_COMPLETED)
-        before, since = tokens, time.perf_counter()
-        await asyncio.sleep(seconds)
-        rate = (tokens - before) / (time.perf_counter() - since)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    both = (np.quantile(of, (0.5, 0.99)).tolist() for of in (first, gaps))
-    return {"rate": rate, **dict(zip(("first", "between"), both, strict=True))}
-
-
 def write_ngrams(folder: Path, tokens: int, words: int) -> Path:
     """A trigram model of words that are as frequent as Zipf's law says."""
     generator = np.random.default_rng(1)
@@ -278,17 +215,5 @@ def write_ngrams(folder: Path, tokens: int, words: int) -> Path:
     return train_ngrams(corpus, folder / "m.arpa", 3)
 
 
-def read_as_client() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--client", required=True)
-    parser.add_argument("--streams", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    options = parser.parse_args()
-    print(json.dumps(asyncio.run(read_streams(options.client, options.streams, options.seconds))))
-
-
 if __name__ == "__main__":
-    if "--client" in sys.argv:
-        read_as_client()
-    else:
-        run_alone("generation", measure, Sizes(), QUICK)
+    run_alone("generation", measure, Sizes(), QUICK)

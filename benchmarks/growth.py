@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.corpora import some_lines, synthetic_corpus, train_ngrams
-from benchmarks.generation import ENDLESS, over_grpc
+from benchmarks.generation import ENDLESS
 from benchmarks.networks import (
     Shape,
     Workload,
@@ -31,6 +31,7 @@ from benchmarks.networks import (
 from benchmarks.result import Plot, Samples, Section, Series
 from benchmarks.serving import server
 from benchmarks.standalone import run_alone
+from benchmarks.streams import over_grpc
 from benchmarks.timing import in_turns, rates, times
 
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts

@@ -25,6 +25,11 @@ from benchmarks.serving import server
 from benchmarks.standalone import run_alone
 from benchmarks.timing import times
 
+KENLM_NAMES = {
+    "kenlm arpa": "`kenlm.Model` of the same file",
+    "kenlm binary": "`kenlm.Model` of its own binary",
+}
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -86,7 +91,7 @@ def ngram_rows(folder: Path, sizes: Sizes) -> Iterator[Row]:
              (f"reading an ARPA file, {of}", "arpa", "kenlm arpa", KENLM_ABSENT),
              (f"opening a KenLM binary, {of}", "binary", "kenlm binary", why))  # fmt: skip
     for what, ours, peer, absent in peers:
-        theirs, name = found.get(peer, ()), f"`kenlm.Model` of its {peer.removeprefix('kenlm ')}"
+        theirs, name = found.get(peer, ()), KENLM_NAMES[peer]
         note = "" if theirs else absent
         yield Row(what, "s", found.get(ours, ()), name, theirs, less_is_better=True, note=note)
 
