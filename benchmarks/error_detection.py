@@ -97,7 +97,7 @@ def measure(sizes: Sizes) -> Section:
         "by",
         "wrong word first",
         "AUC",
-        *(f"precision, recall: {q}" for q in QUANTILES),
+        *(f"precision, recall beyond {q}" for q in QUANTILES),
     )
     text = (
         f"{len(test):,} sentences to test, {len(training):,} to train on; in sentences of known "

@@ -28,7 +28,7 @@ from benchmarks.timing import in_turns
 
 @dataclass(frozen=True)
 class Sizes:
-    texts: int = 10_000  # that a network scores in one call
+    texts: tuple[int, ...] = (2_500, 10_000)  # that a network scores in one call
     batch_tokens: tuple[int, ...] = (2_048, 8_192)  # distinct prefixes computed at once
     units: int = 650
     layers: int = 2
@@ -39,14 +39,14 @@ class Sizes:
 
 
 QUICK = Sizes(
-    texts=1_000, batch_tokens=(2_048,), units=128, vocabulary=2_000, tokens=50_000, words=10_000
+    texts=(1_000,), batch_tokens=(2_048,), units=128, vocabulary=2_000, tokens=50_000, words=10_000
 )  # fmt: skip
 
 
 def measure(sizes: Sizes) -> Section:
     rows = [*network_rows(sizes), *ngram_rows(sizes)]
     text = (
-        f"Peaks of resident memory, each in a process of its own. {sizes.texts:,} texts in one "
+        f"Peaks of resident memory, each in a process of its own. {sizes.texts[-1]:,} texts in one "
         "call take no more than so many distinct prefixes at once need, however many texts there "
         "are; the server's `--max-batch-tokens` sets it."
     )
@@ -56,7 +56,7 @@ def measure(sizes: Sizes) -> Section:
 def network_rows(sizes: Sizes) -> Iterator[Row]:
     for batch_tokens in sizes.batch_tokens:
         shape = {"units": sizes.units, "layers": sizes.layers, "vocabulary": sizes.vocabulary}
-        for texts in (sizes.texts // 4, sizes.texts):
+        for texts in sizes.texts:
             job = {**shape, "texts": texts, "batch_tokens": batch_tokens}
             found = in_turns(sizes.rounds, {"": _in_process("network", job)})[""]
             what = f"{texts:,} texts scored by an LSTM, {batch_tokens:,} prefixes at once"
