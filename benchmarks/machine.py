@@ -54,12 +54,19 @@ def this_machine() -> Machine:
 
 def commit() -> str:
     """Of the tree that is measured, marked where it has been changed since."""
-    git = ["git", "-C", str(ROOT)]
-    done = subprocess.run(
-        [*git, "describe", "--always", "--dirty", "--abbrev=9", "--exclude=*"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.stdout.strip() or "unknown"
+    written = (f":!{path}" for path in ("benchmarks/results", "docs/performance.md", "docs/plots"))
+    head = _git("rev-parse", "--short=9", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return f"{head or 'unknown'}{'-changed' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    """What it prints; nothing where this is no clone."""
+    try:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 class Usage:

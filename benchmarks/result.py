@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from benchmarks.machine import Machine
 from pydantic import TypeAdapter
@@ -143,11 +145,23 @@ class Measured:
 
 
 _KEPT = TypeAdapter(Measured)
+_NUMBERS = re.compile(r"\[[-+.,\de\s]*\]")
 
 
 def write_result(path: Path, measured: Measured) -> None:
+    """Keep it in a file, to six digits, the samples of a row on one line."""
+    values = _short(_KEPT.dump_python(measured, mode="json", exclude_defaults=True))
+    text = json.dumps(values, indent=1, ensure_ascii=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_KEPT.dump_json(measured, indent=1, exclude_defaults=True) + b"\n")
+    path.write_text(_NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return {k: _short(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def read_result(path: Path) -> Measured:
