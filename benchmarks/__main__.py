@@ -58,6 +58,9 @@ def main(
     console = Console(stderr=True)
     places = Places.of(out) if out else QUICK if quick else DOCS
     chosen = () if page_only else _chosen(sections, places)
+    if quick:
+        for name in chosen:
+            (places.results / f"{name}.json").unlink(missing_ok=True)
     failed = _run_all(chosen, quick, places.results, console)
     results = _results(places.results)
     _write_page(places, results, failed)

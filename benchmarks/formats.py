@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from benchmarks.result import Goal, Row
 
 TIMES, TO = "\u00d7", "\u2013"
@@ -12,30 +14,6 @@ _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "bytes"))
 
 
-def amount(value: float, unit: str) -> str:
-    """Three digits and the unit with the prefix that suits them."""
-    if value == 0:
-        return f"0 {unit}".rstrip()
-    match unit:
-        case "s":
-            scale, name = _scale(value, _SECONDS)
-            return f"{digits(value / scale)} {name}"
-        case "bytes":
-            scale, name = _scale(value, _BYTES)
-            return f"{digits(value / scale)} {name}"
-        case _ if unit.endswith("/s"):
-            scale, prefix = _scale(value, _THOUSANDS)
-            joined = unit if unit.startswith("FLOP") else f" {unit}" if prefix else unit
-            return f"{digits(value / scale)} {prefix}{joined}"
-        case "":
-            return digits(value)
-    return f"{digits(value)} {unit}"
-
-
-def times(ratio: float) -> str:
-    return f"{digits(ratio)} {TIMES}"
-
-
 def digits(value: float) -> str:
     """Three of them; powers of ten where there would be many zeros."""
     if value and not 1e-3 <= abs(value) < 1e6:
@@ -43,6 +21,23 @@ def digits(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".")
+
+
+def amount(value: float, unit: str, number: Callable[[float], str] = digits) -> str:
+    """A number and the unit with the prefix that suits it."""
+    match unit:
+        case "s" | "bytes":
+            scale, name = _scale(value, _SECONDS if unit == "s" else _BYTES)
+            return f"{number(value / scale)} {name}"
+        case _ if unit.endswith("/s"):
+            scale, prefix = _scale(value, _THOUSANDS)
+            joined = unit if unit.startswith("FLOP") else f" {unit}" if prefix else unit
+            return f"{number(value / scale)} {prefix}{joined}"
+    return f"{number(value)} {unit}"
+
+
+def times(ratio: float) -> str:
+    return f"{digits(ratio)} {TIMES}"
 
 
 def goal_text(row: Row) -> str:
@@ -56,7 +51,7 @@ def goal_text(row: Row) -> str:
 
 
 def bound_text(goal: Goal, sign: str, unit: str) -> str:
-    value = f"{goal.bound:g} {sign}" if sign else amount(goal.bound, unit)
+    value = f"{goal.bound:g} {sign}" if sign else amount(goal.bound, unit, "{:g}".format)
     return f"{'≤' if goal.at_most else '≥'} {value}"
 
 
@@ -81,4 +76,6 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def _scale(value: float, scales: tuple[tuple[float, str], ...]) -> tuple[float, str]:
-    return next((each for each in scales if abs(value) >= each[0] * 0.9995), scales[-1])
+    """The largest that leaves a number of one at least; of nothing, the first."""
+    fits = (each for each in scales if abs(value) >= each[0] * 0.9995)
+    return next(fits, scales[-1]) if value else scales[0]

@@ -109,7 +109,7 @@ def batch_plot(model: LanguageModel[Any], lines: list[str], sizes: Sizes) -> Plo
         Series("nn.LSTM, padded batches", xs, tuple(pads)),
     )
     ideal = _proportional("in proportion (LSTM)", xs, ours[0])
-    return Plot("growth-batch", "Texts of a call", "texts", "tokens/s", series, ideal)
+    return Plot("growth-batch", "Texts of a call", "texts", "rate", "tokens/s", series, ideal)
 
 
 def list_plot(sizes: Sizes) -> Plot:
@@ -135,7 +135,13 @@ def list_plot(sizes: Sizes) -> Plot:
     first = float(np.median(ours[0])) / shared[0]
     ideal = Series("each distinct prefix once", xs, tuple((first * each,) for each in shared))
     return Plot(
-        "growth-list", "Hypotheses of an n-best list", "hypotheses", "tokens/s", series, ideal
+        "growth-list",
+        "Hypotheses of an n-best list",
+        "hypotheses",
+        "rate",
+        "tokens/s",
+        series,
+        ideal,
     )
 
 
@@ -153,7 +159,7 @@ def vocabulary_plot(sizes: Sizes) -> Plot:
     ideal = Series("as the products grow", xs, tuple((first * each,) for each in works))
     series = (Series("LSTM", xs, tuple(ours)),)
     return Plot(
-        "growth-vocabulary", "Words of the vocabulary", "words", "seconds a token", series, ideal
+        "growth-vocabulary", "Words of the vocabulary", "words", "time a token", "s", series, ideal
     )
 
 
@@ -170,7 +176,7 @@ def order_plot(models: Mapping[int, Path], lines: list[str], sizes: Sizes) -> Pl
     ideal = _proportional("in proportion", xs, ys[0])
     series = (Series("n-grams", xs, ys),)
     return Plot(
-        "growth-order", "Order of the n-grams", "order", "seconds a token", series, ideal,
+        "growth-order", "Order of the n-grams", "order", "time a token", "s", series, ideal,
         log_x=False, log_y=False,
     )  # fmt: skip
 
@@ -188,7 +194,9 @@ def stream_plot(folder: Path, sizes: Sizes) -> Plot:
     xs = tuple(map(float, sizes.streams))
     ideal = _proportional("in proportion", xs, ys[0])
     series = (Series("LSTM over gRPC", xs, ys),)
-    return Plot("growth-streams", "Texts generated at once", "streams", "tokens/s", series, ideal)
+    return Plot(
+        "growth-streams", "Texts generated at once", "streams", "rate", "tokens/s", series, ideal
+    )
 
 
 def _trained(corpus: Path, folder: Path, order: int) -> Path:

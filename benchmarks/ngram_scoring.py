@@ -44,12 +44,13 @@ class Sizes:
     order: int = 5
     tokens_scored: int = 1_000_000
     rounds: int = 7
+    conversions: int = 3
     model: Path | None = None
     texts: Path | None = None
     corpus: Path | None = None
 
 
-QUICK = Sizes(tokens=150_000, words=20_000, tokens_scored=100_000, rounds=3)
+QUICK = Sizes(tokens=150_000, words=20_000, tokens_scored=100_000, rounds=3, conversions=1)
 
 
 def measure(sizes: Sizes) -> Section:
@@ -58,7 +59,7 @@ def measure(sizes: Sizes) -> Section:
         arpa, texts = _model_and_texts(sizes, folder)
         mapped, binary = folder / "model.ngram", folder / "model.binary"
         load_model(arpa)  # so that conversion does not compile
-        conversion = _conversion(arpa, mapped, binary, min(sizes.rounds, 3))
+        conversion = _conversion(arpa, mapped, binary, sizes.conversions)
         model = open_ngram(mapped)
         lines = some_lines(texts, sizes.tokens_scored)
         rows = [*_engine_rows(model, arpa, lines, sizes.rounds), conversion, _size(model, mapped)]
@@ -224,7 +225,8 @@ def _conversion(arpa: Path, target: Path, binary: Path, rounds: int) -> Row:
     def runner(command: list[str]) -> Callable[[], object]:
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
-    seconds = times(rounds, {name: runner(command) for name, command in commands.items()})
+    runs = {name: runner(command) for name, command in commands.items()}
+    seconds = times(rounds, runs, warm_up=rounds > 1)
     return Row(
         "converting the ARPA file", "s", seconds["ours"], "KenLM's `build_binary`",
         seconds.get("kenlm", ()), less_is_better=True, goal=Goal(0.5),

@@ -9,10 +9,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from benchmarks.formats import digits
+from benchmarks.formats import amount
 from benchmarks.result import Measured, Plot, Row
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,11 +62,12 @@ def draw_goals(results: Sequence[Measured], folder: Path) -> Path | None:
     if not rows:
         return None
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.8 + 0.28 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(9, 0.8 + 0.28 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, (_, row) in enumerate(reversed(rows)):
             _draw_ratio(axes, place, row)
-        labels = [f"{title}: {row.what}" for title, row in reversed(rows)]
+        names = [f"{title}: {row.what}, beside {row.peer}" for title, row in reversed(rows)]
+        labels = [name.replace("`", "") for name in names]
         axes.set_yticks(range(len(rows)), labels, fontsize=7)
         axes.axvline(1, linestyle="--", color="#555555")
         axes.set_xscale("log")
@@ -86,24 +87,19 @@ def _draw_ratio(axes: Axes, place: int, row: Row) -> None:
 
 
 def _scales(axes: Axes, plot: Plot) -> None:
-    values = FuncFormatter(lambda value, _: _short(value))
-    if plot.log_x:
-        axes.set_xscale("log")
-        axes.set_xticks(sorted({x for each in plot.series for x in each.xs}))
-        axes.minorticks_off()
-    axes.xaxis.set_major_formatter(values)
+    axes.set_xscale("log" if plot.log_x else "linear")
+    axes.set_xticks(sorted({x for each in plot.series for x in each.xs}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     if plot.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(values)
-
-
-def _short(value: float) -> str:
-    for size, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{name}"
-    return digits(value)
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: amount(value, plot.unit, "{:.4g}".format))
+    )
 
 
 def _save(figure: Figure, path: Path) -> Path:

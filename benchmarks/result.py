@@ -112,6 +112,7 @@ class Plot:
     title: str
     x: str
     y: str
+    unit: str  # of y
     series: tuple[Series, ...]
     ideal: Series | None = None  # drawn as a dashed line
     log_x: bool = True

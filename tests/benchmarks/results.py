@@ -21,4 +21,4 @@ def measured(
 def plot() -> Plot:
     series = Series("ours", (1.0, 10.0), ((5.0, 6.0), (40.0, 50.0)))
     ideal = Series("in proportion", (1.0, 10.0), ((5.5,), (55.0,)))
-    return Plot("growth-batch", "Texts of a call", "texts", "tokens/s", (series,), ideal)
+    return Plot("growth-batch", "Texts of a call", "texts", "rate", "tokens/s", (series,), ideal)

@@ -95,7 +95,7 @@ def test_links_to_sections_lead_to_their_headings() -> None:
         (250 * 2**20, "bytes", "250 MiB"),
         (23.7, "bytes an n-gram", "23.7 bytes an n-gram"),
         (1.5e-5, "nats a text", "1.5e-05 nats a text"),
-        (0.0, "nats a text", "0 nats a text"),
+        (0.0, "nats a text", "0.00 nats a text"),
     ],
 )
 def test_figures_have_three_digits_and_the_unit_that_suits(
