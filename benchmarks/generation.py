@@ -51,7 +51,7 @@ class Sizes:
 
 QUICK = Sizes(
     units=256, vocabulary=5_000, streams=(1, 64), ngram_tokens=60_000, ngram_words=10_000,
-    seconds=0.5, rounds=1,
+    seconds=0.3, rounds=1,
 )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Sizes:
 
 QUICK = Sizes(
     batches=(1, 16), lists=(1, 20), vocabularies=(1_000, 4_000), orders=(1, 3), streams=(1, 8),
-    units=128, network_texts=64, tokens=40_000, seconds=0.3, rounds=1,
+    units=64, network_texts=40, tokens=20_000, seconds=0.3, rounds=1,
 )  # fmt: skip
 
 

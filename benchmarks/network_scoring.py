@@ -71,7 +71,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    lists=10, units=256, sample=20, padded=1, matrix=1024, rounds=2, vocabulary=5_000
+    lists=5, units=128, sample=10, padded=1, matrix=512, rounds=2, vocabulary=2_000
 )  # fmt: skip
 GPU_SIZES: dict[str, Any] = {"bfloat16": True, "batch_tokens": 1 << 16, "padded_batch": 512}
 GPU_SHAPES = (Shape(650, 2, 10_000), Shape(2048, 2, 50_000))
