@@ -18,6 +18,8 @@ from pathlib import Path
 
 import click
 from benchmarks.machine import ROOT
+from benchmarks.page import page
+from benchmarks.plots import draw, draw_goals
 from benchmarks.result import Measured, read_result
 from benchmarks.sections import KEPT, MEASURED, ORDER
 from benchmarks.terminal import show
@@ -137,9 +139,6 @@ def _results(folder: Path) -> list[Measured]:
 
 
 def _write_page(places: Places, results: Sequence[Measured], failed: dict[str, str]) -> None:
-    from benchmarks.page import page
-    from benchmarks.plots import draw, draw_goals
-
     for measured in results:
         for plot in measured.section.plots:
             draw(plot, places.plots)
