@@ -44,13 +44,13 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Sizes:
-    batches: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)  # texts of a call
+    batches: tuple[int, ...] = (1, 4, 16, 64, 256, 512)  # texts of a call
     lists: tuple[int, ...] = (1, 5, 20, 100, 400)  # hypotheses of a list
     vocabularies: tuple[int, ...] = (1_000, 4_000, 16_000, 64_000)
-    orders: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    streams: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    orders: tuple[int, ...] = (1, 2, 3, 4, 5)
+    streams: tuple[int, ...] = (1, 4, 16, 64)
     units: int = 512
-    network_texts: int = 512  # at most, of a measurement
+    network_texts: int = 512  # at most, of a measurement; as many as the largest batch
     tokens: int = 400_000  # of the text of the n-gram models
     seconds: float = 1.0  # of generating
     rounds: int = 3
@@ -149,7 +149,7 @@ def vocabulary_plot(sizes: Sizes) -> Plot:
     """The output layer takes a product a word; the layers below it take the same for all."""
     ours, works = [], []
     for words in sizes.vocabularies:
-        work = workload(Shape(sizes.units, 2, words), made_up_lists(sizes.network_texts, 1))
+        work = workload(Shape(sizes.units, 2, words), made_up_lists(sizes.network_texts // 2, 1))
         network = NetworkModel(work.checkpoint, Placement("cpu", "float32", sizes.threads))
         found = times(sizes.rounds, {"ours": partial(network.score, work.batch)})
         ours.append(tuple(each / work.events for each in found["ours"]))
