@@ -58,8 +58,8 @@ def main(
         _list_sections()
         return
     console = Console(stderr=True)
-    places = Places.of(out) if out else QUICK if quick else DOCS
-    chosen = () if page_only else _chosen(sections, places)
+    places = Places.of(out.resolve()) if out else QUICK if quick else DOCS
+    chosen = () if page_only else _chosen(sections)
     if quick:
         for name in chosen:
             (places.results / f"{name}.json").unlink(missing_ok=True)
@@ -80,11 +80,11 @@ def _list_sections() -> None:
         click.echo(f"{name:16}kept from an earlier run; takes {needed}")
 
 
-def _chosen(sections: Sequence[str], places: Places) -> Sequence[str]:
+def _chosen(sections: Sequence[str]) -> Sequence[str]:
     """What to run: all that can be, unless some are named."""
     for name in sections:
         if name in KEPT:
-            kept = read_result(places.results / f"{name}.json")
+            kept = read_result(DOCS.results / f"{name}.json")
             problem = (
                 f"{name} is kept from an earlier run: it takes {KEPT[name]}. It is measured by"
             )
