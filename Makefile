@@ -5,7 +5,7 @@ PROTO_OUT ?= proto
 PROTOS := $(sort $(wildcard proto/lmscore/v1/*.proto))
 SERVICES := $(filter %_service.proto,$(PROTOS))
 
-.PHONY: help demo test check format lint types contract proto bench bench-ngram bench-network peers clean
+.PHONY: help demo test check format lint types contract proto bench bench-quick peers clean
 
 help:  ## Show the verbs
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,25 +52,18 @@ proto: $(if $(filter proto,$(PROTO_OUT)),.venv/installed)  ## Regenerate the cod
 reference: .venv/installed  ## Write docs/reference from the contract, the commands and the settings
 	$(BIN)/python -m docs.reference
 
-bench: bench-ngram bench-network bench-generate  ## Measure side by side with peers
-	$(BIN)/python benchmarks/client_import.py
-
-# KENLM_BIN, a folder with KenLM's own programs, adds build_binary and lmplz to the comparison.
+# KENLM_BIN, a folder with KenLM's own programs, adds build_binary and lmplz to the comparison; NBEST,
+# a file of n-best lists as JSON lines, is scored in place of made-up lists. SECTIONS are some sections
+# instead of all: `.venv/bin/python -m benchmarks --list` shows them.
 KENLM_BIN ?=
-bench-ngram: peers  ## Measure the n-gram engine beside KenLM
-	$(BIN)/python benchmarks/ngram_scoring.py $(if $(KENLM_BIN),--build-binary $(KENLM_BIN)/build_binary)
-	$(BIN)/python benchmarks/grpc_scoring.py
-	$(BIN)/python benchmarks/estimation.py $(if $(KENLM_BIN),--lmplz $(KENLM_BIN)/lmplz)
-
-# NBEST, a file of n-best lists as JSON lines, is scored in place of made-up lists.
 NBEST ?=
-bench-network: .venv/installed  ## Measure networks beside plain PyTorch
-	$(BIN)/python benchmarks/network_scoring.py $(if $(NBEST),--nbest $(NBEST))
+SECTIONS ?=
+export KENLM_BIN NBEST
+bench: peers  ## Measure side by side with peers and write docs/performance.md (12 minutes)
+	$(BIN)/python -m benchmarks $(SECTIONS)
 
-.PHONY: bench-generate
-bench-generate: .venv/installed  ## Measure generation beside plain PyTorch
-	$(BIN)/python benchmarks/selection.py --rows 1 16 64
-	$(BIN)/python benchmarks/generation.py
+bench-quick: .venv/installed  ## The same with small sizes, to build/bench-quick (2 minutes)
+	$(BIN)/python -m benchmarks --quick $(SECTIONS)
 
 .PHONY: soak dashboard dashboard-check
 # SOAK_SECONDS is of the load; everything else that is tried comes on top of it.

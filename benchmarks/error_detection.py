@@ -1,6 +1,6 @@
 """How well surprisal finds one wrong word in a sentence, for an n-gram and for a network.
 
-    python benchmarks/error_detection.py --text FILE [--split FOLDER] [--lstm FOLDER]
+    python -m benchmarks.error_detection --text FILE [--split FOLDER] [--lstm FOLDER]
 
 A tenth of the lines of the text is held out: half of them calibrate the threshold, in half of them
 one word is replaced by a random word of the same frequency band (as many occurrences in the
@@ -8,15 +8,14 @@ training text, to a factor of two). Sentences of three known words or more are u
 model is estimated from the other lines; a network has to be trained on them beforehand, which
 --split writes to FOLDER/train.txt.
 
-Prints how often the replaced word ranks first in its sentence, beside a choice at random and beside
-frequency alone; the area under the curve of true over false positives; precision and recall of
-words beyond thresholds. Words are ranked by surprisal, by misfit, and in --gain-sentences of the
+Told are how often the replaced word ranks first in its sentence, beside a choice at random and
+beside frequency alone; the area under the curve of true over false positives; precision and recall
+of words beyond thresholds. Words are ranked by surprisal, by misfit, and in --gain-sentences of the
 sentences also by what the text gains from the best other word in their place.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import tempfile
 import time
@@ -28,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.result import Section, Table
+from benchmarks.standalone import run_alone
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -45,7 +46,8 @@ from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.from_table import model_from_table
 
-LOWEST_QUANTILE = 0.9
+QUANTILES = (0.95, 0.98, 0.99)
+CRITERIA: tuple[Criterion, ...] = ("surprisal", "misfit")
 FEWEST_WORDS = 3
 
 
@@ -61,33 +63,63 @@ class Sentence:
         return " ".join(self.words)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--text", type=Path, required=True)
-    parser.add_argument("--split", type=Path, help="folder to write the parts of the text to")
-    parser.add_argument("--lstm", type=Path, help="a network that was trained on train.txt")
-    parser.add_argument("--order", type=int, default=4)
-    parser.add_argument("--gain-sentences", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = arguments.split or Path(name)
-        folder.mkdir(exist_ok=True)
-        training, calibration, test = split(arguments.text, arguments.seed)
-        corpus = folder / "train.txt"
-        corpus.write_text("".join(f"{line}\n" for line in training))
-        models: dict[str, LanguageModel[Any]] = {}
-        settings = TrainingSettings(order=arguments.order)
-        models[f"{arguments.order}-gram"] = model_from_table(train([corpus], settings)[0])
-    if arguments.lstm:
-        models["network"] = load_model(arguments.lstm)
+@dataclass(frozen=True)
+class Sizes:
+    text: Path | None = None
+    split: Path | None = None  # folder to write the parts of the text to
+    lstm: Path | None = None  # a network that was trained on train.txt of that folder
+    order: int = 4
+    gain_sentences: int = 300
+    seed: int = 1
+
+
+def measure(sizes: Sizes) -> Section:
+    if sizes.text is None:
+        raise SystemExit("--text is missing: a sentence a line")
+    training, calibration, test = split(sizes.text, sizes.seed)
     counts = Counter(word for line in training for word in line.split())
-    for name, model in models.items():
+    quality: list[tuple[str, ...]] = []
+    speed: list[tuple[str, ...]] = []
+    for name, model in _models(sizes, training).items():
         vocabulary = model.vocabulary
         known = {w: n for w, n in counts.items() if vocabulary.id(w) not in {-1, vocabulary.unk_id}}
-        sentences = list(damaged(test, known, random.Random(arguments.seed)))
-        print(f"\n{name}: {len(sentences)} sentences, {sum(len(s.words) for s in sentences)} words")
-        report(model, sentences, known, calibration, arguments.gain_sentences)
+        sentences = list(damaged(test, known, random.Random(sizes.seed)))
+        told = Report(f"{name}, {len(sentences)} sentences", model, sentences, known)
+        quality += told.chance()
+        for criterion in CRITERIA:
+            rows, rate = told.of(criterion, calibration)
+            quality += rows
+            speed.append((name, criterion, f"{rate:,.0f} words/s"))
+        if sizes.gain_sentences:
+            quality.append(told.gain(sizes.gain_sentences))
+    columns = (
+        "model",
+        "by",
+        "wrong word first",
+        "AUC",
+        *(f"precision, recall beyond {q}" for q in QUANTILES),
+    )
+    text = (
+        f"{len(test):,} sentences to test, {len(training):,} to train on; in sentences of known "
+        "words one word is replaced by a random word of the same frequency band. Precision and "
+        "recall are of words beyond quantiles of the calibration's words."
+    )
+    tables = (Table(columns, tuple(quality)), Table(("model", "by", "speed"), tuple(speed)))
+    return Section("Error detection", text, tables=tables)
+
+
+def _models(sizes: Sizes, training: Sequence[str]) -> dict[str, LanguageModel[Any]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = sizes.split or Path(name)
+        folder.mkdir(exist_ok=True)
+        corpus = folder / "train.txt"
+        corpus.write_text("".join(f"{line}\n" for line in training))
+        settings = TrainingSettings(order=sizes.order)
+        models: dict[str, LanguageModel[Any]] = {}
+        models[f"{sizes.order}-gram"] = model_from_table(train([corpus], settings)[0])
+    if sizes.lstm:
+        models["network"] = load_model(sizes.lstm)
+    return models
 
 
 def split(path: Path, seed: int) -> tuple[list[str], list[str], list[str]]:
@@ -116,44 +148,45 @@ def damaged(
             yield Sentence([*words[:wrong], chance.choice(others), *words[wrong + 1 :]], wrong)
 
 
-def report(
-    model: LanguageModel[Any],
-    sentences: list[Sentence],
-    counts: dict[str, int],
-    calibration: Sequence[str],
-    gain_sentences: int,
-) -> None:
-    known_lines = [line for line in calibration if all(word in counts for word in line.split())]
-    measured = calibrate(model, [Texts.from_strings(known_lines)])
-    places = [sentence.wrong for sentence in sentences]
-    chance = float(np.mean([1 / len(sentence.words) for sentence in sentences]))
-    rarity = [-np.array([counts[word] for word in s.words], float) for s in sentences]
-    print(f"  first by chance {chance:.3f}, by rarity {ranking(rarity, places)}")
-    criteria: tuple[Criterion, ...] = ("surprisal", "misfit")
-    for criterion in criteria:
+@dataclass(frozen=True)
+class Report:
+    """Rows of the table on one model."""
+
+    name: str
+    model: LanguageModel[Any]
+    sentences: list[Sentence]
+    counts: dict[str, int]
+
+    @property
+    def places(self) -> list[int]:
+        return [sentence.wrong for sentence in self.sentences]
+
+    def chance(self) -> Iterator[tuple[str, ...]]:
+        """What ranking at random, and by frequency alone, would give."""
+        blank = ("",) * len(QUANTILES)
+        chance = float(np.mean([1 / len(sentence.words) for sentence in self.sentences]))
+        rarity = [-np.array([self.counts[w] for w in s.words], float) for s in self.sentences]
+        yield self.name, "chance", f"{chance:.3f}", "0.500", *blank
+        yield self.name, "rarity", *ranking(rarity, self.places), *blank
+
+    def of(
+        self, criterion: Criterion, calibration: Sequence[str]
+    ) -> tuple[list[tuple[str, ...]], float]:
+        """The row of a criterion, and how many words a second it takes."""
+        known = [line for line in calibration if all(word in self.counts for word in line.split())]
+        thresholds = calibrate(self.model, [Texts.from_strings(known)]).quantiles[criterion]
         start = time.perf_counter()
-        values = figures(model, sentences, criterion)
-        seconds = time.perf_counter() - start
-        rate = sum(map(len, values)) / seconds
-        print(f"  by {criterion}: {ranking(values, places)}  ({rate:.0f} words/s)")
-        for quantile, threshold in measured.quantiles[criterion].items():
-            if quantile < LOWEST_QUANTILE:
-                continue
-            precision, recall = precision_and_recall(values, places, threshold)
-            mark = " <- the default" if quantile == measured.quantile else ""
-            print(
-                f"    quantile {quantile:<6} threshold {threshold:6.2f} nats"
-                f"  precision {precision:.3f}  recall {recall:.3f}{mark}"
-            )
-        if gain_sentences:
-            part = ranking(values[:gain_sentences], places[:gain_sentences])
-            print(f"    in {gain_sentences} sentences: {part}")
-    if gain_sentences:
-        start = time.perf_counter()
-        gain = gains(model, sentences[:gain_sentences])
-        seconds = time.perf_counter() - start
-        part, rate = ranking(gain, places[:gain_sentences]), sum(map(len, gain)) / seconds
-        print(f"  by the best alternative's gain, in those: {part}  ({rate:.0f} words/s)")
+        values = figures(self.model, self.sentences, criterion)
+        rate = sum(map(len, values)) / (time.perf_counter() - start)
+        beyond = (precision_and_recall(values, self.places, thresholds[q]) for q in QUANTILES)
+        cells = (f"{precision:.2f}, {recall:.2f}" for precision, recall in beyond)
+        return [(self.name, criterion, *ranking(values, self.places), *cells)], rate
+
+    def gain(self, count: int) -> tuple[str, ...]:
+        gain = gains(self.model, self.sentences[:count])
+        what = f"gain of the best alternative ({len(gain)} sentences)"
+        blank = ("",) * len(QUANTILES)
+        return self.name, what, *ranking(gain, self.places[:count]), *blank
 
 
 def figures(
@@ -189,8 +222,9 @@ def places_of(sentence: Sentence) -> Iterator[SuspectWord]:
 Values = Sequence[NDArray[np.float64]]
 
 
-def ranking(values: Values, places: Sequence[int]) -> str:
-    return f"first {first(values, places):.3f}  AUC {auc(values, places):.3f}"
+def ranking(values: Values, places: Sequence[int]) -> tuple[str, str]:
+    """How often the wrong word comes first, and the area under the curve."""
+    return f"{first(values, places):.3f}", f"{auc(values, places):.3f}"
 
 
 def first(values: Values, places: Sequence[int]) -> float:
@@ -229,4 +263,4 @@ def marked(values: Values, places: Sequence[int]) -> NDArray[np.int64]:
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("error-detection", measure, Sizes(), Sizes(gain_sentences=20))

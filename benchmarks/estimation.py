@@ -1,93 +1,105 @@
 """Estimating a 5-gram modified Kneser-Ney model, beside KenLM's scoring loop and lmplz.
 
-    python benchmarks/estimation.py [--lmplz PATH] [CORPUS]
+    python -m benchmarks.estimation [--corpus FILE] [--tokens N]
 
-lmplz is given 2 GB and writes an ARPA file. CORPUS has one sentence a line; without one, it is the
-text of Python's own library, words and punctuation apart, up to the number of tokens asked for.
-Prints tokens a second, and ratios.
+lmplz, of the folder KENLM_BIN or the path, is given 2 GB and writes an ARPA file. A corpus has one
+sentence a line; without one, it is the text of Python's own library, words and punctuation apart,
+up to the number of tokens asked for.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
-import re
-import shutil
 import subprocess
-import sysconfig
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from benchmarks.corpora import library_corpus
+from benchmarks.peers import KENLM_ABSENT, module, program, program_absent
+from benchmarks.result import Goal, Row, Samples, Section
+from benchmarks.standalone import run_alone
+from benchmarks.timing import rates, times
 
 from lmscore.models.estimation.threads import CORES
 from lmscore.models.estimation.training import TrainingSettings, train
+from lmscore.models.language_model import ScoreBatch, Texts
+from lmscore.models.loading import load_model
 from lmscore.models.ngram.arpa_writer import write_arpa
 
-ROUNDS = 5
+COMPARED = 20_000  # lines that are scored with both models
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("corpus", type=Path, nargs="?")
-    parser.add_argument("--tokens", type=int, default=2_000_000)
-    parser.add_argument("--order", type=int, default=5)
-    parser.add_argument("--lmplz", default=shutil.which("lmplz"))
-    arguments = parser.parse_args()
+@dataclass(frozen=True)
+class Sizes:
+    tokens: int = 2_000_000
+    order: int = 5
+    rounds: int = 5
+    corpus: Path | None = None
+
+
+QUICK = Sizes(tokens=100_000, rounds=3)
+
+
+def measure(sizes: Sizes) -> Section:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = arguments.corpus or write_corpus(folder / "corpus.txt", arguments.tokens)
-        compare(corpus, arguments.order, arguments.lmplz, folder)
+        corpus = sizes.corpus or library_corpus(folder / "corpus.txt", sizes.tokens)
+        settings = TrainingSettings(order=sizes.order)
+        table, report = train([corpus], settings)
+        write_arpa(table, folder / "ours.arpa")
+        del table
+        seconds = times(sizes.rounds, _candidates(corpus, settings, folder), warm_up=False)
+        rate = {name: rates(report.tokens, each) for name, each in seconds.items()}
+        rows = [*_rows(rate), _difference(corpus, folder)]
+    text = (
+        f"Order {sizes.order}, modified Kneser-Ney, {report.tokens:,} tokens of the sources of "
+        f"Python's library, {report.ngrams_kept[-1]:,} n-grams of the highest order, {CORES} "
+        "cores. `lmplz` always writes an ARPA file; `kenlm.Model.score` scores the text with the "
+        "model."
+    )
+    return Section("Estimation", text, tuple(rows))
 
 
-def compare(corpus: Path, order: int, lmplz: str | None, folder: Path) -> None:
-    settings = TrainingSettings(order=order)
-    table, report = train([corpus], settings)  # compiles
-    print(f"{report.tokens} tokens, {report.ngrams_kept} {order}-grams, {CORES} cores")
+def _candidates(
+    corpus: Path, settings: TrainingSettings, folder: Path
+) -> dict[str, Callable[[], object]]:
     arpa = folder / "ours.arpa"
-    write_arpa(table, arpa)
-    del table
-
-    def estimate() -> None:
-        train([corpus], settings)
-
-    def estimate_and_write() -> None:
-        write_arpa(train([corpus], settings)[0], arpa)
-
     candidates: dict[str, Callable[[], object]] = {
-        "estimating, in memory": estimate,
-        "estimating and writing ARPA": estimate_and_write,
+        "in memory": lambda: train([corpus], settings),
+        "with an ARPA file written": lambda: write_arpa(train([corpus], settings)[0], arpa),
     }
-    if lmplz:
-        candidates["lmplz"] = lambda: run_lmplz(lmplz, corpus, order, folder)
-    if (loop := kenlm_scoring(arpa, corpus)) is not None:
-        candidates["kenlm.Model.score"] = loop
-    times = best_seconds(candidates)
-    show({name: report.tokens / seconds for name, seconds in times.items()})
+    if (lmplz := program("lmplz")) is not None:
+        candidates["lmplz"] = lambda: run_lmplz(lmplz, corpus, settings.order, folder)
+    if (loop := _kenlm_scoring(arpa, corpus)) is not None:
+        candidates["kenlm"] = loop
+    return candidates
 
 
-def best_seconds(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Rounds alternate, so that a busy machine slows all alike; the best of each counts."""
-    best = dict.fromkeys(candidates, math.inf)
-    for _ in range(ROUNDS):
-        for name, work in candidates.items():
-            start = time.perf_counter()
-            work()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
+def _rows(rate: dict[str, Samples]) -> Iterator[Row]:
+    for name in ("in memory", "with an ARPA file written"):
+        lmplz, loop = rate.get("lmplz", ()), rate.get("kenlm", ())
+        yield Row(
+            name, "tokens/s", rate[name], "`lmplz`", lmplz, goal=Goal(3.0),
+            note="" if lmplz else program_absent("lmplz"),
+        )  # fmt: skip
+        yield Row(
+            name, "tokens/s", rate[name], "`kenlm.Model.score`", loop, goal=Goal(0.42),
+            note="" if loop else KENLM_ABSENT,
+        )  # fmt: skip
 
 
-def run_lmplz(lmplz: str, corpus: Path, order: int, folder: Path) -> None:
-    command = [lmplz, "--discount_fallback", "-o", str(order), "-S", "2G", "-T", str(folder)]
+def run_lmplz(lmplz: Path, corpus: Path, order: int, folder: Path) -> None:
+    command = [str(lmplz), "--discount_fallback", "-o", str(order), "-S", "2G", "-T", str(folder)]
     with corpus.open("rb") as text, (folder / "lmplz.arpa").open("wb") as arpa:
         subprocess.run(command, stdin=text, stdout=arpa, stderr=subprocess.DEVNULL, check=True)
 
 
-def kenlm_scoring(arpa: Path, corpus: Path) -> Callable[[], object] | None:
+def _kenlm_scoring(arpa: Path, corpus: Path) -> Callable[[], object] | None:
     """A loop that scores the corpus with the model estimated from it, if kenlm is installed."""
-    try:
-        import kenlm
-    except ModuleNotFoundError:
+    kenlm = module("kenlm")
+    if kenlm is None:
         return None
     config = kenlm.Config()
     config.show_progress = False
@@ -96,37 +108,20 @@ def kenlm_scoring(arpa: Path, corpus: Path) -> Callable[[], object] | None:
     return lambda: [model.score(line) for line in lines]
 
 
-def show(rates: dict[str, float]) -> None:
-    for name, rate in rates.items():
-        print(f"{name:<32} {rate / 1e6:6.2f} M tokens/s")
-    goals = {"lmplz": 3.0, "kenlm.Model.score": 0.42}
-    for name, goal in goals.items():
-        if name in rates:
-            for ours in list(rates)[:2]:
-                print(f"{ours} / {name}: {rates[ours] / rates[name]:.2f} (goal {goal})")
-
-
-def write_corpus(path: Path, tokens: int) -> Path:
-    """So many tokens of the sources of Python's library, a line of them a sentence."""
-    written = 0
-    with path.open("w", encoding="utf-8") as file:
-        for words in library_lines():
-            if written >= tokens:
-                break
-            file.write(" ".join(words) + "\n")
-            written += len(words)
-    return path
-
-
-def library_lines() -> Iterator[list[str]]:
-    folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]
-    for folder in folders:
-        for source in sorted(Path(folder).rglob("*.py")):
-            text = source.read_text(encoding="utf-8", errors="ignore")
-            for line in text.split("\n"):
-                if words := re.findall(r"\w+|[^\w\s]+", line):
-                    yield words
+def _difference(corpus: Path, folder: Path) -> Row:
+    """How far the two models are apart in the texts that they were estimated from."""
+    what, unit, goal = "largest difference from lmplz's model", "nats a token", Goal(1e-5, True)
+    theirs = folder / "lmplz.arpa"
+    if not theirs.exists():
+        return Row(what, unit, (), note=program_absent("lmplz"), goal=goal)
+    lines = corpus.read_text().splitlines()[:COMPARED]
+    batch = ScoreBatch(Texts.from_strings(lines), per_token=True)
+    ours, other = (load_model(path).score(batch) for path in (folder / "ours.arpa", theirs))
+    assert ours.tokens is not None
+    assert other.tokens is not None
+    apart = np.abs(ours.tokens.log_probs - other.tokens.log_probs).max()
+    return Row(what, unit, (float(apart),), goal=goal)
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("estimation", measure, Sizes(), QUICK)

@@ -1,43 +1,175 @@
-"""Generate over gRPC and in process, beside plain PyTorch loops, in one run.
+"""Generate over gRPC and in process, beside plain PyTorch loops.
 
-    python benchmarks/generation.py [--seconds 2] [--rounds 2] [--ngram FILE]
+    python -m benchmarks.generation [--seconds 2] [--rounds 3] [--ngram FILE]
 
 The peers are what people write: one step of nn.LSTM, a softmax with temperature, torch.multinomial,
-for one text and for a batch of 64, with the
-number of threads that suits them best; they turn no token into text. Weights are random. Server and
-client are processes of their own on this machine. Rounds alternate, so that a busy machine slows
-all alike; the best round of each counts. The n-gram model is estimated from random text with 95,000
-words unless a file is given.
+for one text and for a batch of 64, with the number of threads that suits them best; they turn no
+token into text. Weights are random. Server and client are processes of their own on this machine.
+The n-gram model is estimated from random text unless a file is given.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+from benchmarks.corpora import train_ngrams
+from benchmarks.formats import amount
+from benchmarks.result import Goal, Row, Samples, Section, Table
+from benchmarks.serving import server
+from benchmarks.standalone import run_alone
+from benchmarks.streams import TEMPERATURE, Flow, over_grpc
+from benchmarks.timing import in_turns
 
-WORDS, UNITS, LAYERS, NGRAM_WORDS = 10_000, 650, 2, 95_000
-TEMPERATURE = 1.0
-GOALS = {"64 streams": 30.0, "1 stream": 0.9}
-NGRAM_GOALS = {1: 2_000, 32: 5_000}
+BATCH = 64
+LOOP, LOOP_64 = "a plain loop of one text", f"a plain loop of {BATCH} texts"
+STREAM_GOALS = {1: Goal(0.9), 64: Goal(30.0)}
+NGRAM_GOALS = {1: Goal(2_000), 32: Goal(5_000)}
+ENDLESS = ("--max-generated-tokens", "1000000")
 
 
-def plain_loop(module: Any, rows: int, threads: int) -> Callable[[float], float]:
-    """The ordinary loop for so many texts; tokens a second within some seconds."""
+@dataclass(frozen=True)
+class Sizes:
+    units: int = 650
+    layers: int = 2
+    vocabulary: int = 10_000
+    streams: tuple[int, ...] = (1, 16, 64)
+    ngram_tokens: int = 600_000
+    ngram_words: int = 95_000
+    ngram_streams: tuple[int, ...] = (1, 32)
+    seconds: float = 2.0
+    rounds: int = 3
+    threads: int = 2
+    ngram: Path | None = None
+
+
+QUICK = Sizes(
+    units=256, vocabulary=5_000, streams=(1, 64), ngram_tokens=60_000, ngram_words=10_000,
+    seconds=0.3, rounds=1,
+)  # fmt: skip
+
+
+def measure(sizes: Sizes) -> Section:
+    network, ngrams = network_flows(sizes), ngram_flows(sizes)
+    rows = (*_network_rows(network, sizes), *_ngram_rows(ngrams, sizes))
+    waits = [_waits(f"LSTM, {streams(n)}", network[f"gRPC {n}"]) for n in sizes.streams]
+    waits += [_waits(f"n-grams, {streams(n)}", ngrams[str(n)]) for n in sizes.ngram_streams]
+    text = (
+        f"An LSTM of {sizes.layers} x {sizes.units} units and {sizes.vocabulary:,} words, float32, "
+        f"and n-grams; temperature {TEMPERATURE:g}, {sizes.threads} threads. The plain loop is a "
+        "step of `nn.LSTM`, a softmax and `torch.multinomial`. Over gRPC, client and server share "
+        "the cores."
+    )
+    columns = ("over gRPC", "first token p50 / p99", "between tokens p50 / p99")
+    return Section(
+        "Generation", text, rows, (Table(columns, tuple(waits), before="How long tokens take"),)
+    )
+
+
+def network_flows(sizes: Sizes) -> dict[str, tuple[Flow, ...]]:
+    from benchmarks.networks import Shape, write_network
+
+    from lmscore.models.loading import load_model
+    from lmscore.models.network.placement import Placement
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lstm"
+        module = write_network(path, Shape(sizes.units, sizes.layers, sizes.vocabulary))
+        model = load_model(path, placement=Placement("cpu", "float32", sizes.threads))
+        options = ("--device", "cpu", "--dtype", "float32", "--threads", str(sizes.threads))
+        with server(path, *options, *ENDLESS) as address:
+            candidates: dict[str, Callable[[float], Flow]] = {
+                **{f"{LOOP} {n}": plain_loop(module, 1, n) for n in _counts(sizes.threads)},
+                **{f"{LOOP_64} {n}": plain_loop(module, BATCH, n) for n in _counts(sizes.threads)},
+                **{f"in process {n}": in_process(model, n) for n in sizes.streams},
+                **{f"gRPC {n}": over_grpc(address, n) for n in sizes.streams},
+            }
+            return flows_of(sizes, candidates)
+
+
+def _network_rows(flows: Mapping[str, Sequence[Flow]], sizes: Sizes) -> Iterator[Row]:
+    one, many = (_best(flows, peer) for peer in (LOOP, LOOP_64))
+    yield Row(LOOP_64, "tokens/s", many, LOOP, one)
+    for n in sizes.streams:
+        name = f"in process, {texts(n)}"
+        yield Row(name, "tokens/s", rates_of(flows[f"in process {n}"]), LOOP, one)
+    for n in sizes.streams:
+        rate, name = rates_of(flows[f"gRPC {n}"]), f"over gRPC, {streams(n)}"
+        yield Row(name, "tokens/s", rate, LOOP, one, goal=STREAM_GOALS.get(n))
+        if n >= BATCH:
+            yield Row(name, "tokens/s", rate, LOOP_64, many)
+
+
+def ngram_flows(sizes: Sizes) -> dict[str, tuple[Flow, ...]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = sizes.ngram or write_ngrams(Path(folder), sizes.ngram_tokens, sizes.ngram_words)
+        with server(path, "--threads", str(sizes.threads), *ENDLESS) as address:
+            return flows_of(sizes, {str(n): over_grpc(address, n) for n in sizes.ngram_streams})
+
+
+def _ngram_rows(flows: Mapping[str, Sequence[Flow]], sizes: Sizes) -> Iterator[Row]:
+    for n in sizes.ngram_streams:
+        name = f"n-grams over gRPC, {streams(n)}"
+        yield Row(name, "tokens/s", rates_of(flows[str(n)]), goal=NGRAM_GOALS.get(n))
+
+
+def flows_of(
+    sizes: Sizes, candidates: Mapping[str, Callable[[float], Flow]]
+) -> dict[str, tuple[Flow, ...]]:
+    """Of each round, after a short one that does not count."""
+
+    def during(run: Callable[[float], Flow], seconds: float) -> Callable[[], Flow]:
+        return lambda: run(seconds)
+
+    in_turns(1, {name: during(run, 0.2) for name, run in candidates.items()})
+    timed = {name: during(run, sizes.seconds) for name, run in candidates.items()}
+    return in_turns(sizes.rounds, timed)
+
+
+def rates_of(flows: Sequence[Flow]) -> Samples:
+    return tuple(flow.rate for flow in flows)
+
+
+def texts(count: int) -> str:
+    return f"{count} text{'s' if count > 1 else ''}"
+
+
+def streams(count: int) -> str:
+    return f"{count} stream{'s' if count > 1 else ''}"
+
+
+def _best(flows: Mapping[str, Sequence[Flow]], peer: str) -> Samples:
+    """With the number of threads that suits it best in each round."""
+    found = [rates_of(each) for name, each in flows.items() if name.rpartition(" ")[0] == peer]
+    return tuple(max(of_round) for of_round in zip(*found, strict=True))
+
+
+def _counts(threads: int) -> range:
+    return range(1, threads + 1)
+
+
+def _waits(name: str, flows: Sequence[Flow]) -> tuple[str, str, str]:
+    """The medians of the rounds."""
+
+    def both(of: str) -> str:
+        middle = (median(getattr(flow, of)[place] for flow in flows) for place in (0, 1))
+        return " / ".join(amount(seconds, "s") for seconds in middle)
+
+    return name, both("first"), both("between")
+
+
+def plain_loop(module: Any, rows: int, threads: int) -> Callable[[float], Flow]:
+    """The ordinary loop for so many texts."""
     import torch
 
     @torch.inference_mode()
-    def run(seconds: float) -> float:
+    def run(seconds: float) -> Flow:
         torch.set_num_threads(threads)
         tokens, state = torch.zeros(rows, 1, dtype=torch.int64), module.initial_state(rows)
         steps, started = 0, time.perf_counter()
@@ -47,18 +179,18 @@ def plain_loop(module: Any, rows: int, threads: int) -> Callable[[float], float]
             tokens = torch.multinomial(probs, 1)
             tokens.tolist()
             steps += 1
-        return steps * rows / (time.perf_counter() - started)
+        return Flow(steps * rows / (time.perf_counter() - started))
 
     return run
 
 
-def in_process(model: Any, rows: int) -> Callable[[float], float]:
+def in_process(model: Any, rows: int) -> Callable[[float], Flow]:
     """The same with the batch that the server uses."""
     from lmscore.models.decoding.batch import DecodingBatch
     from lmscore.models.decoding.parameters import Decoding, Sampling
     from lmscore.models.decoding.rows import NewSequence
 
-    def run(seconds: float) -> float:
+    def run(seconds: float) -> Flow:
         batch = DecodingBatch(model)
         settings = Decoding(Sampling(TEMPERATURE), max_tokens=10**6, min_tokens=10**6)
         batch.add(model.initial_state(rows), [NewSequence(settings, 1, i) for i in range(rows)])
@@ -66,211 +198,22 @@ def in_process(model: Any, rows: int) -> Callable[[float], float]:
         while time.perf_counter() - started < seconds:
             batch.step()
             steps += 1
-        return steps * rows / (time.perf_counter() - started)
+        return Flow(steps * rows / (time.perf_counter() - started))
 
     return run
 
 
-async def read_streams(address: str, streams: int, seconds: float) -> dict[str, float]:
-    """Tokens a second of so many calls, and how long tokens take. For a process of its own."""
-    import grpc
-
-    from lmscore.v1 import language_model_service_pb2 as wire
-    from lmscore.v1.common_pb2 import ModelSelector
-    from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
-
-    begun, first, gaps = [], [], []
-    tokens = 0
-    request = wire.GenerateRequest(
-        model=ModelSelector(name="m"),
-        prompt="w1 w2 w3",
-        sampling=wire.Sampling(temperature=TEMPERATURE),
-        max_tokens=100_000,
-        min_tokens=100_000,
-    )
-
-    async def read(stub: Any) -> None:
-        nonlocal tokens
-        started = time.perf_counter()
-        begun.append(started)
-        call, last = stub.Generate(request), None
-        async for message in call:
-            now = time.perf_counter()
-            if message.tokens:
-                if last is None:
-                    first.append(now - started)
-                else:
-                    gaps.append(now - last)
-                last = now
-                tokens += len(message.tokens)
-
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub: Any = LanguageModelServiceStub(channel)
-        tasks = [asyncio.create_task(read(stub)) for _ in range(streams)]
-        await asyncio.sleep(0.5)
-        before, since = tokens, time.perf_counter()
-        await asyncio.sleep(seconds)
-        rate = (tokens - before) / (time.perf_counter() - since)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    quantiles = np.quantile(first, (0.5, 0.99)).tolist() + np.quantile(gaps, (0.5, 0.99)).tolist()
-    names = ("first p50", "first p99", "between p50", "between p99")
-    return {"rate": rate, **dict(zip(names, quantiles, strict=True))}
-
-
-def over_grpc(address: str, streams: int) -> Callable[[float], dict[str, float]]:
-    def run(seconds: float) -> dict[str, float]:
-        arguments = ["--client", address, "--streams", str(streams), "--seconds", str(seconds)]
-        done = subprocess.run(
-            [sys.executable, __file__, *arguments], capture_output=True, check=True, text=True
-        )
-        figures: dict[str, float] = json.loads(done.stdout)
-        return figures
-
-    return run
-
-
-@contextmanager
-def server(path: Path, threads: int) -> Iterator[str]:
-    """A server's address."""
-    arguments = ["--model", f"m={path}", "--listen", "127.0.0.1:0", "--log-format", "json"]
-    arguments += ["--device", "cpu", "--dtype", "float32", "--threads", str(threads)]
-    arguments += ["--max-generated-tokens", "1000000"]
-    command = [sys.executable, "-m", "lmscore.server.launcher", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            event = json.loads(line)
-            if event["event"] == "ready":
-                yield event["address"]
-                break
-        process.kill()
-
-
-def write_network(folder: Path) -> tuple[Any, Any]:
-    """A checkpoint of random weights; the same as a plain module and as a model."""
-    import torch
-
-    from lmscore.models.loading import load_model
-    from lmscore.models.network.checkpoint import write_checkpoint
-    from lmscore.models.network.config import NetworkConfig
-    from lmscore.models.network.module import NetworkModule
-    from lmscore.models.network.placement import Placement
-    from lmscore.models.tokenization.spec import TokenizerSpec
-
-    config = NetworkConfig("lstm", WORDS, UNITS, (UNITS,) * LAYERS)
-    torch.manual_seed(1)
-    module = NetworkModule(config).eval()
-    words = ["</s>", "<unk>", *(f"w{i}" for i in range(WORDS - 2))]
-    files = {"vocab.txt": "".join(f"{word}\n" for word in words).encode()}
-    write_checkpoint(
-        folder, config, dict(module.state_dict()), TokenizerSpec("words", "vocab.txt"), files
-    )
-    return module, load_model(folder, placement=Placement("cpu", "float32", 2))
-
-
-def write_ngrams(folder: Path) -> Path:
+def write_ngrams(folder: Path, tokens: int, words: int) -> Path:
     """A trigram model of words that are as frequent as Zipf's law says."""
     generator = np.random.default_rng(1)
-    ranks = np.minimum(generator.zipf(1.25, 600_000), NGRAM_WORDS) - 1
-    ranks = np.concatenate((ranks, generator.permutation(NGRAM_WORDS)))
-    corpus, path = folder / "corpus.txt", folder / "m.arpa"
+    ranks = np.minimum(generator.zipf(1.25, tokens), words) - 1
+    ranks = np.concatenate((ranks, generator.permutation(words)))
+    corpus = folder / "corpus.txt"
     with corpus.open("w") as file:
         for line in np.array_split(ranks, len(ranks) // 18):
             file.write(" ".join(f"w{rank}" for rank in line) + "\n")
-    command = [sys.executable, "-m", "lmscore.models.commands.train", "ngram", "--order", "3"]
-    subprocess.run([*command, str(corpus), str(path)], check=True, capture_output=True)
-    return path
-
-
-def best(rounds: int, seconds: float, candidates: dict[str, Callable[[float], Any]]) -> Any:
-    """The best round of each, after a short one that does not count."""
-    found: dict[str, Any] = {}
-    for number in range(rounds + 1):
-        for name, run in candidates.items():
-            figures = run(seconds if number else 0.2)
-            rate = figures["rate"] if isinstance(figures, dict) else figures
-            known = found.get(name)
-            known = known["rate"] if isinstance(known, dict) else known
-            if number and (known is None or rate > known):
-                found[name] = figures
-    return found
-
-
-def report(name: str, figures: Any, peers: dict[str, float], goal: str = "") -> None:
-    rate = figures["rate"] if isinstance(figures, dict) else figures
-    ratios = "".join(f"{rate / peer:8.2f}x {what}" for what, peer in peers.items())
-    print(f"{name:<38}{rate:>10,.0f} tokens/s{ratios}{goal}", flush=True)
-    if isinstance(figures, dict):
-        times = (f"{what} {1000 * figures[what]:.1f} ms" for what in figures if what != "rate")
-        print(f"{'':<38}{', '.join(times)}")
-
-
-def compare_network(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lstm"
-        module, model = write_network(path)
-        with server(path, options.threads) as address:
-            found = best(
-                options.rounds,
-                options.seconds,
-                {
-                    **{
-                        f"plain {rows} {threads}": plain_loop(module, rows, threads)
-                        for rows in (1, 64)
-                        for threads in range(1, options.threads + 1)
-                    },
-                    **{f"rows {n}": in_process(model, n) for n in options.streams_list},
-                    **{f"grpc {n}": over_grpc(address, n) for n in options.streams_list},
-                },
-            )
-    one, batch = (
-        max(found[f"plain {rows} {threads}"] for threads in range(1, options.threads + 1))
-        for rows in (1, 64)
-    )
-    report("plain PyTorch, one text", one, {})
-    report("plain PyTorch, a batch of 64", batch, {"one": one})
-    for n in options.streams_list:
-        report(f"in process, {n} rows", found[f"rows {n}"], {"one": one, "64": batch})
-    for n in options.streams_list:
-        goal = GOALS.get(f"{n} streams" if n > 1 else "1 stream")
-        text = f"   goal {goal:g}x one" if goal else ""
-        report(f"over gRPC, {n} streams", found[f"grpc {n}"], {"one": one, "64": batch}, text)
-
-
-def compare_ngrams(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = options.ngram or write_ngrams(Path(folder))
-        with server(path, options.threads) as address:
-            candidates = {n: over_grpc(address, n) for n in NGRAM_GOALS}
-            found = best(options.rounds, options.seconds, candidates)  # type: ignore[arg-type]
-    for n, goal in NGRAM_GOALS.items():
-        report(f"n-grams over gRPC, {n} streams", found[n], {}, f"   goal {goal:,}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--ngram", type=Path, help="n-gram model to use")
-    parser.add_argument("--only", choices=["network", "ngram"])
-    parser.add_argument("--client", help=argparse.SUPPRESS)
-    parser.add_argument("--streams", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    options.streams_list = [1, 16, 64]
-    if options.client:
-        print(
-            json.dumps(asyncio.run(read_streams(options.client, options.streams, options.seconds)))
-        )
-        return
-    if options.only != "ngram":
-        print(f"LSTM {LAYERS} x {UNITS}, {WORDS:,} words, float32, {options.threads} threads")
-        compare_network(options)
-    if options.only != "network":
-        compare_ngrams(options)
+    return train_ngrams(corpus, folder / "m.arpa", 3)
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("generation", measure, Sizes(), QUICK)

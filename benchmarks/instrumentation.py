@@ -1,65 +1,87 @@
-"""What watching costs: Score over loopback, on a server that is watched and on one that is not.
+"""What watching costs: Score over loopback, on a server that is watched and one that is not.
 
     python -m benchmarks.instrumentation [--model FILE.arpa] [--rounds N]
 
 Both servers are in one process on a core of their own, and short rounds alternate between them.
 What counts is the CPU time that the process takes for a round: it limits how much it can do, and
-other programs disturb it little. Printed are the median of the ratios of rounds that follow each
-other, with the interval that holds it in 95 of 100 resamplings, and what a line in the log takes.
+other programs disturb it little.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import random
-import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
-from benchmarks.grpc_scoring import (
-    ROOT,
-    TEXTS_PER_REQUEST,
-    _pin,
-    default_texts,
-    pipelined,
-)
+from benchmarks.corpora import documentation
+from benchmarks.grpc_scoring import pipelined, score_requests
+from benchmarks.machine import ROOT
+from benchmarks.result import Goal, Row, Section
+from benchmarks.serving import pin, printing
+from benchmarks.standalone import run_alone
+from benchmarks.timing import in_turns
 
 from lmscore.v1 import language_model_service_pb2 as wire
-from lmscore.v1.common_pb2 import ModelSelector
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 
+LINES = 2000
 
-async def serve(model: Path) -> None:
-    """Print the ports of a server that is watched and of one that is not."""
-    from lmscore.server.building import build
-    from lmscore.server.logs import configure_logs
-    from lmscore.server.model_source import ModelSource
-    from lmscore.server.observability import Observability
-    from lmscore.server.settings import Settings
 
-    configure_logs("json")
-    settings = Settings(model=(ModelSource(name="m", path=model),), listen="127.0.0.1:0", threads=1)
-    servers = [await build(settings), await build(settings, observability=Observability())]
-    for server in servers:
-        await server.grpc_server.start()
-        await server.load_models()
-    print(*(server.port for server in servers), flush=True)
-    await asyncio.gather(*(server.grpc_server.wait_for_termination() for server in servers))
+@dataclass(frozen=True)
+class Sizes:
+    rounds: int = 300
+    requests: int = 50  # of a round
+    texts_per_request: int = 100
+    model: Path = ROOT / "checkpoints/demo/trigram.arpa.gz"
+
+
+QUICK = Sizes(rounds=20, requests=20)
+
+
+def measure(sizes: Sizes) -> Section:
+    lines = documentation() * 8
+    texts = lines[: sizes.requests * sizes.texts_per_request]
+    requests = score_requests(texts, sizes.texts_per_request)
+    pin(0)
+    with candidates(sizes.model) as both:
+        for each in both.values():
+            each.round(requests)  # warms up
+        turns = {name: _round(each, requests) for name, each in both.items()}
+        rounds = in_turns(sizes.rounds, turns)
+    rows = [
+        _cost(rounds, "processor time of the server for a round", "cpu_seconds", Goal(0.97)),
+        _cost(rounds, "elapsed time of a round", "elapsed_seconds", None),
+    ]
+    rows += [
+        Row(f"a line in the log, {form}", "s", tuple(line_seconds(form) for _ in range(3)))
+        for form in ("json", "console")
+    ]
+    text = (
+        f"A server with metrics, request ids and at most 20 log lines a second, and one without; "
+        f"a round is {len(requests)} requests of {sizes.texts_per_request} texts. A ratio of 0.97 "
+        "is a cost of 3 %."
+    )
+    return Section("What watching costs", text, tuple(rows))
 
 
 @dataclass(frozen=True)
 class Round:
     elapsed_seconds: float
     cpu_seconds: float  # of the server
+
+
+def _cost(rounds: Mapping[str, Sequence[Round]], what: str, of: str, goal: Goal | None) -> Row:
+    ours, theirs = (
+        tuple(getattr(each, of) for each in rounds[n]) for n in ("watched", "unwatched")
+    )
+    return Row(what, "s", ours, "not watched", theirs, less_is_better=True, goal=goal)
 
 
 @dataclass(frozen=True)
@@ -79,30 +101,41 @@ class Candidate:
         return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
 
+def _round(each: Candidate, requests: Sequence[wire.ScoreRequest]) -> Callable[[], Round]:
+    return lambda: each.round(requests)
+
+
 @contextmanager
-def candidates(model: Path) -> Iterator[tuple[Candidate, Candidate]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.instrumentation", "--model", model, "--serve"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=lambda: _pin(1),  # noqa: PLW1509 - it only sets the affinity
-    )
-    assert process.stdout is not None
-    watched, unwatched = (f"127.0.0.1:{port}" for port in process.stdout.readline().split())
-    try:
+def candidates(model: Path) -> Iterator[dict[str, Candidate]]:
+    command = [sys.executable, __file__, "--serve", str(model)]
+    with printing(command, core=1) as (ports, process):
+        watched, unwatched = (f"127.0.0.1:{port}" for port in ports.split())
         with grpc.insecure_channel(watched) as first, grpc.insecure_channel(unwatched) as second:
-            yield (
-                Candidate(process.pid, LanguageModelServiceStub(first).Score.future),
-                Candidate(process.pid, LanguageModelServiceStub(second).Score.future),
-            )
-    finally:
-        process.terminate()
-        process.wait()
+            yield {
+                "watched": Candidate(process, LanguageModelServiceStub(first).Score.future),
+                "unwatched": Candidate(process, LanguageModelServiceStub(second).Score.future),
+            }
 
 
-def line_microseconds(form: str) -> float:
+async def serve(model: Path) -> None:
+    """Print the ports of a server that is watched and of one that is not."""
+    from lmscore.server.building import build
+    from lmscore.server.logs import configure_logs
+    from lmscore.server.observability import Observability
+    from lmscore.server.settings import Settings
+
+    configure_logs("json")
+    given = {"model": [{"name": "m", "path": model}], "listen": "127.0.0.1:0", "threads": 1}
+    settings = Settings.model_validate(given)
+    servers = [await build(settings), await build(settings, observability=Observability())]
+    for server in servers:
+        await server.grpc_server.start()
+        await server.load_models()
+    print(*(server.port for server in servers), flush=True)
+    await asyncio.gather(*(server.grpc_server.wait_for_termination() for server in servers))
+
+
+def line_seconds(form: str) -> float:
     """What the event loop is busy with for one line, written to nowhere."""
     from lmscore.server.call import Call
     from lmscore.server.logs import configure_logs
@@ -114,53 +147,13 @@ def line_microseconds(form: str) -> float:
         configure_logs("json" if form == "json" else "console")
         log = RequestLog(10**9)
         started = time.perf_counter()
-        for _ in range(2000):
+        for _ in range(LINES):
             log.ended(call, Ending())
-        return (time.perf_counter() - started) / 2000 * 1e6
-
-
-def print_ratios(what: str, pairs: Sequence[tuple[float, float]]) -> None:
-    ratios = [watched / unwatched for watched, unwatched in pairs]
-    draw = random.Random(1)
-    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(1000))
-    watched, unwatched = (statistics.median(each) * 1e3 for each in zip(*pairs, strict=True))
-    print(f"{what} of a round: {watched:.1f} ms watched, {unwatched:.1f} ms unwatched")
-    spread = f"95 % within {medians[25]:.3f} and {medians[-26]:.3f}"
-    print(f"    watched to unwatched: median {statistics.median(ratios):.3f}, {spread}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=ROOT / "checkpoints/demo/trigram.arpa.gz")
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve(options.model))
-        return
-    texts = default_texts()[: 50 * TEXTS_PER_REQUEST]
-    requests = [
-        wire.ScoreRequest(model=ModelSelector(name="m"), texts=texts[i : i + TEXTS_PER_REQUEST])
-        for i in range(0, len(texts), TEXTS_PER_REQUEST)
-    ]
-    _pin(0)
-    pairs: list[tuple[Round, Round]] = []
-    with candidates(options.model) as (watched, unwatched):
-        for each in (watched, unwatched):
-            each.round(requests)  # warm up
-        for i in range(options.rounds):
-            if i % 2:  # who comes first changes, too
-                first = watched.round(requests)
-                pairs.append((first, unwatched.round(requests)))
-            else:
-                first = unwatched.round(requests)
-                pairs.append((watched.round(requests), first))
-    print(f"{len(texts)} texts a round, {TEXTS_PER_REQUEST} a request, {options.rounds} rounds")
-    print_ratios("CPU time", [(w.cpu_seconds, u.cpu_seconds) for w, u in pairs])
-    print_ratios("elapsed time", [(w.elapsed_seconds, u.elapsed_seconds) for w, u in pairs])
-    for form in ("json", "console"):
-        print(f"a line in the log, {form}: {line_microseconds(form):.0f} microseconds")
+        return (time.perf_counter() - started) / LINES
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--serve"]:
+        asyncio.run(serve(Path(sys.argv[2])))
+    else:
+        run_alone("watching", measure, Sizes(), QUICK)

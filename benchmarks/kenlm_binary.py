@@ -1,26 +1,29 @@
 """KenLM's own binaries read by lmscore, beside the kenlm package, one thread each.
 
-    python benchmarks/kenlm_binary.py FILE.bin… --texts FILE [--count N] [--rounds N]
+    python -m benchmarks.kenlm_binary --model FILE.bin --texts FILE [--count N] [--rounds N]
 
 Scoring: kenlm.Model.score for each text in a loop, against one lmscore batch for every thousand
 texts; as given, and with the words shuffled within each text. Distributions: one kenlm query for
-every word, against one call. Rounds alternate, so that a busy machine slows both alike; the best
-round of each counts. Goal: 1.5 times kenlm on the probing format.
+every word, against one call.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kenlm
 import numpy as np
+from benchmarks.corpora import shuffled
+from benchmarks.peers import KENLM_ABSENT, module
+from benchmarks.result import Goal, Row, Section
+from benchmarks.standalone import run_alone
+from benchmarks.timing import rates, times
 
 from lmscore.models.kenlm.model import KenlmModel
 from lmscore.models.language_model import NgramDescription, ScoreBatch, Texts
@@ -30,19 +33,47 @@ BATCH = 1000
 CONTEXTS = 5
 
 
-def seconds(run: Callable[[], Any]) -> float:
+@dataclass(frozen=True)
+class Sizes:
+    model: Path | None = None  # a KenLM binary
+    texts: Path | None = None  # a text a line
+    count: int = 50_000  # texts to score
+    rounds: int = 5
+
+
+def measure(sizes: Sizes) -> Section:
+    if sizes.model is None or sizes.texts is None:
+        raise SystemExit("--model and --texts are missing: a KenLM binary, and a text a line")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    lines = sizes.texts.read_text().splitlines()
+    texts = random.Random(1).sample(lines, min(sizes.count, len(lines)))
+    load_model(sizes.model)  # so that the time below is not that of compiling
     begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
+    model = KenlmModel.open(sizes.model)
+    opened = time.perf_counter() - begin
+    structure = model.description.structure
+    assert isinstance(structure, NgramDescription)
+    entries = sum(structure.ngram_counts)
+    rows = [Row("opening", "s", (opened,), less_is_better=True), *_rows(model, texts, sizes)]
+    text = f"A file of {entries:,} n-grams, one thread; {BATCH:,} texts a call."
+    return Section("A large KenLM binary", text, tuple(rows))
 
 
-def best(rounds: int, *candidates: Callable[[], Any]) -> list[float]:
-    """The shortest time of each candidate, in seconds; they take turns."""
-    times = [[seconds(candidate) for candidate in candidates] for _ in range(rounds)]
-    return [min(column) for column in zip(*times, strict=True)]
+def _rows(model: KenlmModel, texts: list[str], sizes: Sizes) -> Iterator[Row]:
+    kenlm: Any = module("kenlm")
+    if kenlm is None:
+        raise SystemExit(KENLM_ABSENT)
+    peer, rounds = kenlm.Model(str(sizes.model)), sizes.rounds
+    mixed = shuffled(texts)
+    yield _scoring("text like the training text", model, peer, texts, rounds, Goal(1.5))
+    yield _scoring("words shuffled", model, peer, mixed, rounds, None)
+    if model.vocabulary.has_words:
+        yield _distributions(model, kenlm, peer, texts, max(2, rounds // 2))
 
 
-def compare_scoring(model: KenlmModel, peer: Any, texts: list[str], rounds: int) -> str:
+def _scoring(
+    what: str, model: KenlmModel, peer: Any, texts: list[str], rounds: int, goal: Goal | None
+) -> Row:
     batches = [texts[i : i + BATCH] for i in range(0, len(texts), BATCH)]
 
     def theirs() -> list[float]:
@@ -54,17 +85,15 @@ def compare_scoring(model: KenlmModel, peer: Any, texts: list[str], rounds: int)
 
     assert np.allclose(ours(), np.array(theirs()) * math.log(10), rtol=1e-5)
     tokens = sum(len(text.split()) + 1 for text in texts)
-    kenlm_time, our_time = best(rounds, theirs, ours)
-    return (
-        f"kenlm {tokens / kenlm_time / 1e6:5.2f} M tokens/s, "
-        f"lmscore {tokens / our_time / 1e6:5.2f} M tokens/s: {kenlm_time / our_time:.2f} times"
-    )
+    found = times(rounds, {"ours": ours, "kenlm": theirs})
+    ours_rates, their_rates = rates(tokens, found["ours"]), rates(tokens, found["kenlm"])
+    return Row(what, "tokens/s", ours_rates, "`kenlm.Model.score`", their_rates, goal=goal)
 
 
-def compare_distributions(model: KenlmModel, peer: Any, texts: list[str], rounds: int) -> str:
+def _distributions(model: KenlmModel, kenlm: Any, peer: Any, texts: list[str], rounds: int) -> Row:
     words = model.vocabulary.tokens(range(len(model.vocabulary)))
     contexts = [text.split()[:4] for text in texts[:CONTEXTS]]
-    states, peer_states = model.initial_state(CONTEXTS), []
+    states, peer_states = model.initial_state(len(contexts)), []
     for i, context in enumerate(contexts):
         state, after = kenlm.State(), kenlm.State()
         peer.BeginSentenceWrite(state)
@@ -81,43 +110,11 @@ def compare_distributions(model: KenlmModel, peer: Any, texts: list[str], rounds
             for word in words:
                 peer.BaseScore(state, word, scratch)
 
-    kenlm_time, our_time = best(rounds, theirs, lambda: model.next_log_probs(states))
-    return (
-        f"kenlm {kenlm_time / CONTEXTS * 1e3:.1f} ms, "
-        f"lmscore {our_time / CONTEXTS * 1e3:.2f} ms: {kenlm_time / our_time:.0f} times"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--texts", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=50_000, help="texts to score")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    random.seed(1)
-    lines = options.texts.read_text().splitlines()
-    texts = random.sample(lines, min(options.count, len(lines)))
-    shuffled = [" ".join(random.sample(words, len(words))) for words in map(str.split, texts)]
-    for path in options.models:
-        load_model(path)  # so that the time below is not that of compiling
-        begin = time.perf_counter()
-        model = KenlmModel.open(path)
-        opened = time.perf_counter() - begin
-        peer = kenlm.Model(str(path))
-        structure = model.description.structure
-        assert isinstance(structure, NgramDescription)
-        entries = sum(structure.ngram_counts)
-        print(f"{path.name}: {entries / 1e6:.1f} M n-grams, opened in {opened * 1e3:.0f} ms")
-        print("  as given:     ", compare_scoring(model, peer, texts, options.rounds))
-        print("  shuffled:     ", compare_scoring(model, peer, shuffled, options.rounds))
-        if model.vocabulary.has_words:
-            rounds = max(2, options.rounds // 2)
-            print("  distribution: ", compare_distributions(model, peer, texts, rounds))
+    found = times(rounds, {"ours": lambda: model.next_log_probs(states), "kenlm": theirs})
+    ours, others = (tuple(t / len(contexts) for t in found[n]) for n in ("ours", "kenlm"))
+    peer_name = "`BaseScore` of every word"
+    return Row("next-word distribution", "s", ours, peer_name, others, less_is_better=True)
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("kenlm-binary", measure, Sizes(), Sizes(count=1_000, rounds=2))

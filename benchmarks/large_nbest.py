@@ -1,31 +1,30 @@
 """Re-ranks an n-best file of any size, kills that half-way, resumes it, and compares the results.
 
-    python -m benchmarks.large_nbest lists.jsonl model.ngram --megabytes 1000
+    python -m benchmarks.large_nbest --lists lists.jsonl --model model.ngram --megabytes 1000
 
-The lists of a JSON lines file are repeated under new ids until the file is large enough. Prints a
-table: time and peak resident memory of the client, uninterrupted and in two parts.
+The lists of a JSON lines file are repeated under new ids until the file is large enough. Told are
+time and peak resident memory of the client, uninterrupted and in two parts.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from benchmarks.result import Section, Table
+from benchmarks.serving import server
+from benchmarks.standalone import run_alone
+
 CLIENT = [sys.executable, "-m", "lmscore.client.cli.launcher"]
-SERVER = [sys.executable, "-m", "lmscore.server.launcher"]
 
 
 @dataclass
@@ -46,22 +45,6 @@ def write_lists(source: Path, target: Path, size: int) -> int:
             hyps = hypotheses[number % len(hypotheses)]
             file.write(f'{{"id": "utt{number:08}", "hyps": {hyps}}}\n')
     raise AssertionError
-
-
-@contextmanager
-def serving(model: Path) -> Iterator[str]:
-    """A server's address."""
-    command = [*SERVER, "--model", f"cv={model}", "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
-        assert server.stdout is not None
-        try:
-            lines = iter(server.stdout.readline, b"")
-            found = next(m for m in (re.search(rb"127\.0\.0\.1:(\d+)", x) for x in lines) if m)
-            address = found[0].decode()
-            yield address
-        finally:
-            server.terminate()
-            server.stdout.read()
 
 
 def rescore(nbest: Path, out: Path, address: str, *flags: str, kill_at: int | None = None) -> Run:
@@ -85,36 +68,37 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def wait_for(address: str) -> None:
-    """Until the model answers."""
-    while subprocess.run(
-        [*CLIENT, "predict", "a", "--address", address], capture_output=True, check=False
-    ).returncode:
-        time.sleep(0.2)
+@dataclass(frozen=True)
+class Sizes:
+    lists: Path | None = None  # n-best lists as JSON lines
+    model: Path | None = None
+    megabytes: int = 100
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("lists", type=Path)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--megabytes", type=int, default=100)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, serving(given.model) as address:
+def measure(sizes: Sizes) -> Section:
+    if sizes.lists is None or sizes.model is None:
+        raise SystemExit("--lists and --model are missing: n-best lists as JSON lines, and a model")
+    with tempfile.TemporaryDirectory() as folder, server(sizes.model) as address:
         nbest, whole, parts = (Path(folder) / name for name in ("nbest", "whole", "parts"))
-        lists = write_lists(given.lists, nbest, given.megabytes * 10**6)
-        print(f"{nbest.stat().st_size / 1e6:.0f} MB, {lists} lists")
-        wait_for(address)
-        rows = {"uninterrupted": rescore(nbest, whole, address)}
+        lists = write_lists(sizes.lists, nbest, sizes.megabytes * 10**6)
+        runs = {"uninterrupted": rescore(nbest, whole, address)}
         half = whole.stat().st_size // 2
-        rows["killed half-way"] = rescore(nbest, parts, address, "--resume", kill_at=half)
-        print(f"output at the kill: {parts.stat().st_size} of {whole.stat().st_size} bytes")
-        rows["resumed"] = rescore(nbest, parts, address, "--resume")
-        print(f"{'':<18}{'seconds':>9}{'peak MB':>9}{'exit':>6}")
-        for name, run in rows.items():
-            print(f"{name:<18}{run.seconds:>9.1f}{run.peak_megabytes:>9.0f}{run.exit_code:>6}")
-        same = digest(whole) == digest(parts)
-        print(f"the same bytes: {'yes' if same else 'NO'}, {digest(whole)[:16]}")
+        killed = "killed (SIGKILL) at half of the output"
+        runs[killed] = rescore(nbest, parts, address, "--resume", kill_at=half)
+        runs["the same, gone on with `--resume`"] = rescore(nbest, parts, address, "--resume")
+        if digest(whole) != digest(parts):
+            raise SystemExit("the result that was resumed differs from that of one run")
+    text = (
+        f"{lists:,} lists in {sizes.megabytes} MB of JSON lines, re-ranked by `lmscore rescore`. "
+        "The two results are the same to the byte."
+    )
+    rows = tuple(
+        (name, f"{run.seconds:.0f}", f"{run.peak_megabytes:.0f} MB", str(run.exit_code))
+        for name, run in runs.items()
+    )
+    table = Table(("run", "seconds", "peak memory of the client", "exit code"), rows)
+    return Section("Large n-best files", text, tables=(table,))
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("large-nbest", measure, Sizes(), Sizes(megabytes=1))

@@ -1,309 +1,238 @@
-"""Scoring n-best lists with an LSTM beside plain PyTorch, in process, in one run.
+"""Scoring n-best lists with an LSTM beside plain PyTorch and ONNX Runtime, in process.
 
-    python benchmarks/network_scoring.py [--nbest FILE.jsonl] [--device cuda] [--units 2048]
+    python -m benchmarks.network_scoring [--nbest FILE.jsonl] [--device cuda] [--units 2048]
 
 The peers are what people write: one sentence at a time through nn.LSTM with a full log_softmax, and
-padded batches of 64 of the same. The matrix rate is that of a product of two 4096 x 4096 matrices
-in float32. Weights are random; the words are those of the lists. Without a file, lists are made up
-that share their beginnings as much as a recognizer's do. Rounds alternate, so that a busy machine
-slows all alike; the best round of each counts.
+padded batches of 64 of the same; and the network exported to ONNX Runtime. The matrix rate is that
+of a product of two large matrices in the same precision. Weights are random; the words are those of
+the lists. Without a file (or NBEST in the environment), lists are made up that share their
+beginnings as much as a recognizer's do. Where there is a GPU, it is measured as well.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import os
 import random
-import resource
-import subprocess
-import sys
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.networks import (
+    PADDED,
+    Shape,
+    Workload,
+    distinct_prefixes,
+    made_up_lists,
+    multiplications,
+    one_at_a_time,
+    padded,
+    read_lists,
+    workload,
+)
+from benchmarks.onnx_peer import absent, onnx_scorer
+from benchmarks.result import Goal, Row, Samples, Section
+from benchmarks.standalone import run_alone
+from benchmarks.timing import rates, times
 
-from lmscore.models.language_model import ScoreBatch, Texts, TokenSequences
-from lmscore.models.network.checkpoint import Checkpoint
-from lmscore.models.network.config import NetworkConfig
 from lmscore.models.network.model import NetworkModel
-from lmscore.models.network.module import NetworkModule
 from lmscore.models.network.placement import MAX_BATCH_TOKENS, Placement, has_fast_bfloat16
-from lmscore.models.network.scoring import events_of, paths_of
-from lmscore.models.network.trie import build_trie
-from lmscore.models.tokenization.tokenizer import SpecialIds
-from lmscore.models.tokenization.words import WordTokenizer
 
-END = 0
-PADDED = 64
-MATRIX = 4096
+ONE = "one text at a time, `nn.LSTM`"
+RUNTIME, RUNTIME_ONE = (
+    f"ONNX Runtime, padded batches of {PADDED}",
+    "ONNX Runtime, one text at a time",
+)
 
 
-class Workload(NamedTuple):
-    checkpoint: Checkpoint
-    module: NetworkModule
-    ids: list[list[int]]  # events of each text but its end
-
-    @property
-    def batch(self) -> ScoreBatch:
-        offsets = np.concatenate(([0], np.cumsum([len(text) for text in self.ids])))
-        return ScoreBatch(
-            TokenSequences(np.array([i for text in self.ids for i in text], np.int64), offsets)
-        )
-
-    @property
-    def events(self) -> int:
-        return sum(len(text) + 1 for text in self.ids)
-
-
-def read_lists(path: Path) -> list[list[str]]:
-    lines = path.read_text().splitlines()
-    return [[hypothesis[0] for hypothesis in json.loads(line)["hyps"]] for line in lines]
+@dataclass(frozen=True)
+class Sizes:
+    lists: int = 200
+    list_size: int = 100
+    units: int = 650
+    layers: int = 2
+    vocabulary: int = 10_000
+    sample: int = 120  # texts that peers score one at a time
+    padded: int = 8  # batches that peers score
+    padded_batch: int = PADDED  # texts of each
+    matrix: int = 4096
+    rounds: int = 3
+    threads: int = 2
+    batch_tokens: int = MAX_BATCH_TOKENS
+    bfloat16: bool = False  # even where it is slow
+    device: str = "cpu"
+    gpu: str = "cuda"  # measured as well, if it is there; "cpu" tries that without one
+    nbest: Path | None = Path(os.environ["NBEST"]) if os.environ.get("NBEST") else None
 
 
-def made_up_lists(lists: int = 200, size: int = 100, words: int = 10) -> list[list[str]]:
-    """Lists whose hypotheses differ from another one of the list in one or two places."""
-    generator = random.Random(1)
-
-    def word() -> str:
-        return f"w{min(int(generator.paretovariate(0.6)), 9_000)}"
-
-    made = []
-    for _ in range(lists):
-        length = max(2, int(generator.gauss(words, 3)))
-        hypotheses = [[word() for _ in range(length)]]
-        while len(hypotheses) < size:
-            changed = list(generator.choice(hypotheses[:12]))
-            for _ in range(generator.choice((1, 1, 2))):
-                changed[int(length * generator.random() ** 0.6)] = word()
-            hypotheses.append(changed)
-        made.append([" ".join(hypothesis) for hypothesis in hypotheses])
-    return made
+QUICK = Sizes(
+    lists=5, units=128, sample=10, padded=1, matrix=512, rounds=2, vocabulary=2_000
+)  # fmt: skip
+GPU_SIZES: dict[str, Any] = {"bfloat16": True, "batch_tokens": 1 << 16, "padded_batch": 512}
+GPU_SHAPES = (Shape(650, 2, 10_000), Shape(2048, 2, 50_000))
 
 
-def workload(options: argparse.Namespace, lists: list[list[str]]) -> Workload:
-    counts = Counter(word for texts in lists for text in texts for word in text.split())
-    vocabulary = ["</s>", "<unk>", *(word for word, _ in counts.most_common())]
-    vocabulary += [f"filler-{i}" for i in range(options.vocabulary - len(vocabulary))]
-    tokenizer = WordTokenizer(vocabulary[: options.vocabulary], SpecialIds(END, END, 1))
-    config = NetworkConfig(
-        "lstm", options.vocabulary, options.units, (options.units,) * options.layers
+def measure(sizes: Sizes) -> Section:
+    lists = read_lists(sizes.nbest) if sizes.nbest else made_up_lists(sizes.lists, sizes.list_size)
+    shape = Shape(sizes.units, sizes.layers, sizes.vocabulary)
+    work = workload(shape, lists)
+    rows = list(device_rows(work, sizes))
+    rows += gpu_rows(lists, sizes)
+    prefixes = distinct_prefixes(work)
+    text = (
+        f"An LSTM of {shape}, random weights, on {len(lists)} n-best lists: {work.events:,} "
+        f"tokens, {prefixes:,} distinct prefixes ({work.events / prefixes:.2f} times fewer); "
+        f"{sizes.threads} threads. Peers score a part of the lists."
     )
-    torch.manual_seed(1)
-    module = NetworkModule(config).eval()
-    encoded = tokenizer.encode(Texts.from_strings([text for texts in lists for text in texts]))
-    ids = np.split(encoded.token_ids, encoded.offsets[1:-1])
-    checkpoint = Checkpoint(config, dict(module.state_dict()), tokenizer)
-    return Workload(checkpoint, module, [text.tolist() for text in ids])
+    return Section("Networks", text, tuple(rows))
 
 
-@torch.inference_mode()
-def one_at_a_time(work: Workload, chosen: list[int], device: torch.device) -> list[float]:
-    """The ordinary loop: each text through the network, then a softmax over the vocabulary."""
-    module, result = work.module.to(device), []
-    for i in chosen:
-        inputs = torch.tensor([[END, *work.ids[i]]], device=device)
-        logits, _ = module(inputs, module.initial_state(1))
-        log_probs = torch.log_softmax(logits[0], -1)
-        events = torch.tensor([*work.ids[i], END], device=device)
-        result.append(log_probs.gather(1, events[:, None]).sum().item())
-    return result
+def device_rows(work: Workload, sizes: Sizes) -> Iterator[Row]:
+    """One network on one device: rates, and how far results are apart."""
+    rows = _Comparison(work, sizes)
+    with tempfile.TemporaryDirectory() as name:
+        seconds = rows.seconds(Path(name))
+    yield from rows.rate_rows(seconds)
+    yield from rows.difference_rows()
 
 
-@torch.inference_mode()
-def padded(work: Workload, chosen: list[int], device: torch.device) -> list[float]:
-    """The ordinary batch: texts padded to the longest, a softmax, a mask."""
-    module, result = work.module.to(device), []
-    for begin in range(0, len(chosen), PADDED):
-        texts = [work.ids[i] for i in chosen[begin : begin + PADDED]]
-        longest = max(map(len, texts)) + 1
-        inputs = torch.tensor([[END, *t, *[END] * (longest - len(t) - 1)] for t in texts])
-        events = torch.tensor([[*t, *[END] * (longest - len(t))] for t in texts]).to(device)
-        mask = torch.arange(longest) <= torch.tensor([len(t) for t in texts])[:, None]
-        logits, _ = module(inputs.to(device), module.initial_state(len(texts)))
-        log_probs = torch.log_softmax(logits, -1).gather(2, events[:, :, None])[:, :, 0]
-        result.extend((log_probs * mask.to(device)).sum(1).tolist())
-    return result
-
-
-def matrix_product(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-    left = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
-    right = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
-
-    def multiply() -> None:
-        torch.mm(left, right)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return multiply
-
-
-def best_times(
-    rounds: int, threads: int, candidates: dict[str, Callable[[], object]]
-) -> dict[str, float]:
-    """Seconds of the best round of each, after one that does not count."""
-    best = dict.fromkeys(candidates, float("inf"))
-    for number in range(rounds + 1):
-        for name, candidate in candidates.items():
-            torch.set_num_threads(threads)
-            started = time.perf_counter()
-            candidate()
-            if number:
-                best[name] = min(best[name], time.perf_counter() - started)
-    return best
-
-
-def distinct_prefixes(work: Workload, batch: ScoreBatch) -> int:
-    events = events_of(batch, work.checkpoint.tokenizer)
-    paths = paths_of(None, TokenSequences(events.ids, events.offsets), END)
-    return len(build_trie(paths, 1)) - 1
-
-
-def multiplications(config: NetworkConfig) -> int:
-    """Of one prefix in all layers."""
-    shapes = config.shapes()
-    return sum(
-        shape[0] * shape[1]
-        for name, shape in shapes.items()
-        if len(shape) == 2 and not name.startswith("embedding")
-    )
-
-
-def report(name: str, rate: float, unit: str, ratios: dict[str, float]) -> None:
-    compared = "   ".join(f"{ratio:6.2f}x {peer}" for peer, ratio in ratios.items())
-    print(f"{name:<44}{rate:>12,.0f} {unit:<10}{compared}", flush=True)
-
-
-def compare(options: argparse.Namespace, lists: list[list[str]]) -> None:
-    work = workload(options, lists)
-    placement = Placement(options.device, "float32", options.threads, options.batch_tokens)
-    device = placement.torch_device()
-    generator = random.Random(2)
-    few = generator.sample(range(len(work.ids)), options.sample)
-    half = list(range(options.sample // 2))
-    some = list(range(min(len(work.ids), PADDED * options.padded)))
-    shuffled = Workload(
-        work.checkpoint,
-        work.module,
-        [generator.sample(text, len(text)) for text in generator.sample(work.ids, 2_000)],
-    )
-    model = NetworkModel(work.checkpoint, placement)
-    dtypes = ["bfloat16"] if has_fast_bfloat16(device) or options.bfloat16 else []
-    others = {
-        dtype: NetworkModel(
-            work.checkpoint, Placement(str(device), dtype, options.threads, options.batch_tokens)
-        )
-        for dtype in dtypes
-    }
-    batch = work.batch
-    candidates: dict[str, Callable[[], object]] = {
-        "one": lambda: one_at_a_time(work, few, device),
-        "padded": lambda: padded(work, some, device),
-        "matrix": matrix_product(device, torch.float32),
-        "shuffled one": lambda: one_at_a_time(shuffled, half, device),
-        "ours": lambda: model.score(batch),
-        "shuffled ours": lambda: model.score(shuffled.batch),
-        **{dtype: partial(m.score, batch) for dtype, m in others.items()},
-    }
-    seconds = best_times(options.rounds, options.threads, candidates)
-
-    def events(work: Workload, chosen: list[int]) -> int:
-        return sum(len(work.ids[i]) + 1 for i in chosen)
-
-    one = events(work, few) / seconds["one"]
-    batches = events(work, some) / seconds["padded"]
-    rate = work.events / seconds["ours"]
-    report("one sentence at a time, nn.LSTM", one, "tokens/s", {})
-    report(f"padded batches of {PADDED}", batches, "tokens/s", {"one at a time": batches / one})
-    report("lmscore, float32", rate, "tokens/s", {"one": rate / one, "padded": rate / batches})
-    for dtype in dtypes:
-        fast = work.events / seconds[dtype]
-        report(f"lmscore, {dtype}", fast, "tokens/s", {"one": fast / one, "padded": fast / batches})
-    alone = events(shuffled, half) / seconds["shuffled one"]
-    together = shuffled.events / seconds["shuffled ours"]
-    report("shuffled words, one at a time", alone, "tokens/s", {})
-    report("shuffled words, lmscore", together, "tokens/s", {"one": together / alone})
-    prefixes = distinct_prefixes(work, batch)
-    flops = 2 * prefixes * multiplications(work.checkpoint.config)
-    matrix = 2 * MATRIX**3 / seconds["matrix"]
-    report("matrix product, float32", matrix / 1e9, "GFLOP/s", {})
-    achieved = flops / seconds["ours"]
-    report(
-        "lmscore over distinct prefixes", achieved / 1e9, "GFLOP/s", {"matrix": achieved / matrix}
-    )
-    print(f"{work.events:,} tokens, {prefixes:,} distinct prefixes: {work.events / prefixes:.2f}")
-    scores = model.score(batch).log_probs
-    expected = one_at_a_time(work, few, device)
-    worst = max(abs(scores[i] - e) for i, e in zip(few, expected, strict=True))
-    print(f"largest difference from one at a time, float32: {worst:.1e} nats a text")
-    for dtype, other in others.items():
-        rough = other.score(batch).log_probs
-        print(f"largest difference of {dtype}: {np.abs(rough - scores).max():.1e} nats a text")
-
-
-def resident() -> int:
-    """Bytes of memory that the process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def peak_memory(options: argparse.Namespace, lists: list[list[str]]) -> None:
-    """Prints what scoring 10,000 texts adds to the memory of a loaded model."""
-    work = workload(options, lists)
-    placement = Placement(options.device, "float32", options.threads, options.batch_tokens)
-    model = NetworkModel(work.checkpoint, placement)
-    texts = (work.ids * (10_000 // len(work.ids) + 1))[:10_000]
-    batch = Workload(work.checkpoint, work.module, texts).batch
-    model.score(Workload(work.checkpoint, work.module, texts[:10]).batch)
-    before, most = resident(), 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.005):
-            most = max(most, resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    model.score(batch)
-    done.set()
-    watcher.join()
-    print(
-        f"10,000 texts: {(most - before) / 2**20:,.0f} MiB above the {before / 2**20:,.0f} MiB of "
-        f"a loaded model, {options.batch_tokens} prefixes at once"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nbest", type=Path, help="lists as JSON lines")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--units", type=int, default=650)
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--vocabulary", type=int, default=10_000)
-    parser.add_argument("--batch-tokens", type=int, default=MAX_BATCH_TOKENS)
-    parser.add_argument("--sample", type=int, default=120, help="texts scored one at a time")
-    parser.add_argument("--padded", type=int, default=10, help="padded batches")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--bfloat16", action="store_true", help="even where it is slow")
-    parser.add_argument("--memory", action="store_true", help="measure nothing but memory")
-    options = parser.parse_args()
-    lists = read_lists(options.nbest) if options.nbest else made_up_lists()
-    if options.memory:
-        peak_memory(options, lists)
+def gpu_rows(lists: list[list[str]], sizes: Sizes) -> Iterator[Row]:
+    """The same on the GPU, for a small and a large network."""
+    kind = torch.device(sizes.gpu).type
+    if kind == "cuda" and not torch.cuda.is_available():
+        yield Row("on a GPU", "tokens/s", (), note="there is no GPU that torch can use here")
         return
-    print(
-        f"LSTM {options.layers} x {options.units}, vocabulary {options.vocabulary:,}, "
-        f"{options.device}, {options.threads} threads"
-    )
-    compare(options, lists)
-    subprocess.run([sys.executable, __file__, *sys.argv[1:], "--memory"], check=True)
+    name = torch.cuda.get_device_name() if kind == "cuda" else kind
+    shapes = GPU_SHAPES if kind == "cuda" else (Shape(sizes.units, sizes.layers, sizes.vocabulary),)
+    for shape in shapes:
+        there = replace(sizes, device=sizes.gpu, **(GPU_SIZES if kind == "cuda" else {}))
+        for row in device_rows(workload(shape, lists), there):
+            if not row.note:
+                yield replace(row, what=f"{name}, {shape}: {row.what}", goal=None)
+
+
+class _Comparison:
+    """A network in each precision that is tried, and the parts of the lists that peers score."""
+
+    def __init__(self, work: Workload, sizes: Sizes) -> None:
+        self.work, self.sizes = work, sizes
+        placement = Placement(sizes.device, "float32", sizes.threads, sizes.batch_tokens)
+        self.device = placement.torch_device()
+        chance = random.Random(2)
+        ids = work.ids
+        self.few = chance.sample(range(len(ids)), min(sizes.sample, len(ids)))
+        self.sample = work.of([ids[i] for i in self.few])
+        self.some = work.of(ids[: sizes.padded_batch * sizes.padded])
+        mixed = chance.sample(ids, min(2_000, len(ids)))
+        self.mixed = work.of([chance.sample(text, len(text)) for text in mixed])
+        self.mixed_few = self.mixed.of(self.mixed.ids[: max(1, sizes.sample // 2)])
+        fast = sizes.bfloat16 or has_fast_bfloat16(self.device)
+        self.models = {
+            dtype: NetworkModel(work.checkpoint, replace(placement, dtype=dtype))
+            for dtype in ("float32", *(["bfloat16"] if fast else []))
+        }
+
+    def seconds(self, folder: Path) -> dict[str, Samples]:
+        """Of each candidate, in rounds that alternate."""
+        exact = self.models["float32"]
+        candidates: dict[str, Callable[[], object]] = {
+            "one": lambda: one_at_a_time(self.sample, self.device),
+            "mixed one": lambda: one_at_a_time(self.mixed_few, self.device),
+            "mixed": lambda: exact.score(self.mixed.batch),
+        }
+        for dtype, model in self.models.items():
+            candidates[dtype] = partial(model.score, self.work.batch)
+            candidates[f"matrix {dtype}"] = self._product(getattr(torch, dtype))
+            candidates[f"padded {dtype}"] = self._padded(getattr(torch, dtype))
+        if not absent() and self.device.type == "cpu":
+            runtime = onnx_scorer(self.work.module, folder, self.sizes.threads)
+            candidates["onnx"] = lambda: runtime(self.some, PADDED)
+            candidates["onnx one"] = lambda: runtime(self.sample, 1)
+        threads = self.sizes.threads
+        return times(self.sizes.rounds, {n: _with(threads, run) for n, run in candidates.items()})
+
+    def rate_rows(self, seconds: dict[str, Samples]) -> Iterator[Row]:
+        one = rates(self.sample.events, seconds["one"])
+        batch = f"padded batches of {self.sizes.padded_batch}"
+        pads = {dtype: rates(self.some.events, seconds[f"padded {dtype}"]) for dtype in self.models}
+        yield Row(f"{batch} of plain PyTorch", "tokens/s", pads["float32"], ONE, one)
+        goals = {"float32": (Goal(33.0), Goal(4.5)), "bfloat16": (Goal(100.0), None)}
+        for dtype in self.models:
+            ours = rates(self.work.events, seconds[dtype])
+            yield Row(f"lists, {dtype}", "tokens/s", ours, ONE, one, goal=goals[dtype][0])
+            peer = f"{batch}, `nn.LSTM`, {dtype}"
+            yield Row(f"lists, {dtype}", "tokens/s", ours, peer, pads[dtype], goal=goals[dtype][1])
+        yield from self._runtime_rows(seconds)
+        mixed = rates(self.mixed.events, seconds["mixed"])
+        alone = rates(self.mixed_few.events, seconds["mixed one"])
+        what = "words shuffled, so that nothing is shared"
+        yield Row(what, "tokens/s", mixed, ONE, alone, goal=Goal(5.0))
+        for dtype in self.models:
+            yield self._work_row(dtype, seconds)
+        if "bfloat16" not in self.models:
+            why = f"this {self.device.type.upper()} has no instructions for bfloat16"
+            yield Row("lists, bfloat16", "tokens/s", (), ONE, goal=goals["bfloat16"][0], note=why)
+
+    def _runtime_rows(self, seconds: dict[str, Samples]) -> Iterator[Row]:
+        ours = rates(self.work.events, seconds["float32"])
+        parts = {RUNTIME: ("onnx", self.some), RUNTIME_ONE: ("onnx one", self.sample)}
+        why = absent() or "it runs on the CPU alone here"
+        for peer, (name, part) in parts.items():
+            there = rates(part.events, seconds.get(name, ()))
+            yield Row("lists, float32", "tokens/s", ours, peer, there, note="" if there else why)
+
+    def _work_row(self, dtype: str, seconds: dict[str, Samples]) -> Row:
+        """Arithmetic a second, counted as if each distinct prefix took all products."""
+        each = 2 * multiplications(self.work.checkpoint.config)
+        ours = rates(each * distinct_prefixes(self.work), seconds[dtype])
+        matrix = rates(2 * self.sizes.matrix**3, seconds[f"matrix {dtype}"])
+        peer = f"a product of {self.sizes.matrix} x {self.sizes.matrix}"
+        goal = Goal(0.8)
+        return Row(f"over distinct prefixes, {dtype}", "FLOP/s", ours, peer, matrix, goal=goal)
+
+    def difference_rows(self) -> Iterator[Row]:
+        """How far log-probabilities of texts are apart at most."""
+        scores = self.models["float32"].score(self.work.batch).log_probs
+        expected = np.array(one_at_a_time(self.sample, self.device))
+        worst = np.abs(scores[self.few] - expected).max()
+        what, goal = "largest difference from one at a time, float32", Goal(1e-4, at_most=True)
+        yield Row(what, "nats a text", (float(worst),), goal=goal)
+        if "bfloat16" in self.models:
+            rough = self.models["bfloat16"].score(self.work.batch).log_probs
+            what, goal = "largest difference of bfloat16 from float32", Goal(0.01, at_most=True)
+            yield Row(what, "nats a text", (float(np.abs(rough - scores).max()),), goal=goal)
+
+    def _padded(self, dtype: torch.dtype) -> Callable[[], object]:
+        work = self.some._replace(module=deepcopy(self.work.module).to(dtype))
+        return lambda: padded(work, self.device, self.sizes.padded_batch)
+
+    def _product(self, dtype: torch.dtype) -> Callable[[], object]:
+        size = (self.sizes.matrix, self.sizes.matrix)
+        left = torch.randn(size, device=self.device, dtype=dtype)
+        right = torch.randn(size, device=self.device, dtype=dtype)
+
+        def multiply() -> None:
+            torch.mm(left, right)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+
+        return multiply
+
+
+def _with(threads: int, run: Callable[[], object]) -> Callable[[], object]:
+    """Peers are given as many threads as ours takes, which may have changed the setting."""
+
+    def in_threads() -> object:
+        torch.set_num_threads(threads)
+        return run()
+
+    return in_threads
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("network", measure, Sizes(), QUICK)

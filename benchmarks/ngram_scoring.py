@@ -1,219 +1,243 @@
-"""The n-gram engine beside kenlm, in process: scoring, distributions, converting, opening, size.
+"""The n-gram engine beside KenLM, in process: scoring, distributions, KenLM's own binaries.
 
-    python benchmarks/ngram_scoring.py [--corpus FILE] [--build-binary PATH]
-    python benchmarks/ngram_scoring.py --model FILE.arpa --texts FILE [--rounds N]
+    python -m benchmarks.ngram_scoring [--corpus FILE] [--model FILE.arpa --texts FILE]
 
 Without a model, a 5-gram is estimated from the corpus, or from random text where none is given; the
-corpus is then also the text that is scored. kenlm scores what it has read from the ARPA file, in
-memory of its own; ours is the mapped .ngram file. Rounds alternate, so that a busy machine slows
-all alike; the best round of each counts. KenLM's build_binary is timed if its path is given.
+corpus is then also the text that is scored. KenLM scores what it has read from the ARPA file, in
+memory of its own, in a loop of Model.score as its users do; ours is the mapped .ngram file. Scoring
+counts the joining of the strings into one buffer. KENLM_BIN, a folder with KenLM's build_binary,
+adds the comparison with that and on its files.
 """
 
 from __future__ import annotations
 
-import argparse
-import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kenlm
 import numpy as np
+from benchmarks.corpora import shuffled, some_lines, synthetic_corpus, train_ngrams
+from benchmarks.peers import KENLM_ABSENT, module, program, program_absent
+from benchmarks.result import Goal, Row, Samples, Section
+from benchmarks.standalone import run_alone
+from benchmarks.timing import rates, times
 
+from lmscore.models.kenlm.model import KenlmModel
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.file import open_ngram
 from lmscore.models.ngram.model import NgramModel
 
-TOKENS_SCORED = 1_000_000
-GOALS = {
-    "text like the training text": 4.0,
-    "words shuffled in each line": 2.0,
-    "two threads beside one": 1.8,
-    "from KenLM's own probing binary": 1.5,
-    "distribution, beside a query a word": 50.0,
-}
+LOOP = "`kenlm.Model.score` in a loop"
+BATCH = 1000  # texts of one call on KenLM's binaries
 
 
-def synthetic_corpus(path: Path, tokens: int = 2_000_000, words: int = 95_000) -> Path:
-    """Text in which frequent words, and words that follow one another, are so by Zipf's law."""
-    generator = np.random.default_rng(1)
-    ranks = np.minimum(generator.zipf(1.25, tokens), words) - 1
-    # Half of the words are a function of the two before them, so that long n-grams recur.
-    chosen = generator.random(tokens) < 0.5
-    for i in np.flatnonzero(chosen[2:]) + 2:
-        ranks[i] = (ranks[i - 1] * 31 + ranks[i - 2] * 17 + ranks[i] % 7) % words
-    with path.open("w") as file:
-        for line in np.array_split(ranks, tokens // 18):
-            file.write(" ".join(f"w{rank}" for rank in line) + "\n")
-    return path
+@dataclass(frozen=True)
+class Sizes:
+    tokens: int = 2_000_000  # of the random text
+    words: int = 95_000
+    order: int = 5
+    tokens_scored: int = 1_000_000
+    rounds: int = 7
+    conversions: int = 3
+    model: Path | None = None
+    texts: Path | None = None
+    corpus: Path | None = None
 
 
-def best_times(rounds: int, candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of the best round of each."""
-    best = dict.fromkeys(candidates, float("inf"))
-    for _ in range(rounds):
-        for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
+QUICK = Sizes(tokens=150_000, words=20_000, tokens_scored=100_000, rounds=3, conversions=1)
 
 
-def texts_to_score(path: Path) -> tuple[list[str], list[str]]:
-    """Lines of a file in random order, about as many tokens as are wanted; and words shuffled."""
-    lines = path.read_text().splitlines()
-    rng = random.Random(1)
-    rng.shuffle(lines)
-    mean = max(1, sum(map(len, map(str.split, lines[:1000]))) // min(len(lines), 1000))
-    lines = lines[: TOKENS_SCORED // mean]
-    shuffled = []
-    for line in lines:
-        words = line.split()
-        rng.shuffle(words)
-        shuffled.append(" ".join(words))
-    return lines, shuffled
+def measure(sizes: Sizes) -> Section:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        arpa, texts = _model_and_texts(sizes, folder)
+        mapped, binary = folder / "model.ngram", folder / "model.binary"
+        load_model(arpa)  # so that conversion does not compile
+        conversion = _conversion(arpa, mapped, binary, sizes.conversions)
+        model = open_ngram(mapped)
+        lines = some_lines(texts, sizes.tokens_scored)
+        rows = [*_engine_rows(model, arpa, lines, sizes.rounds), conversion, _size(model, mapped)]
+        rows += _binary_rows(binary, lines, sizes.rounds)
+        entries, words = sum(model.ngram_counts), len(model.vocabulary)
+    text = (
+        f"A {sizes.order}-gram model of {entries:,} n-grams over {words:,} words, one thread each. "
+        "Scoring counts the joining of the strings into one buffer."
+    )
+    return Section("The n-gram engine", text, tuple(rows))
 
 
-def report(what: str, ours: str, peer: str, ratio: float) -> None:
-    goal = f"   goal {GOALS[what]:g}" if what in GOALS else ""
-    print(f"{what:40} {ours:>18} {peer:>18} {ratio:8.2f} x{goal}")
+def _model_and_texts(sizes: Sizes, folder: Path) -> tuple[Path, Path]:
+    """An ARPA file, and what is to be scored with it."""
+    if sizes.model is not None:
+        if sizes.texts is None:
+            raise SystemExit("--model needs --texts, what to score with it")
+        return sizes.model, sizes.texts
+    corpus = sizes.corpus or synthetic_corpus(folder / "corpus.txt", sizes.tokens, sizes.words)
+    return train_ngrams(corpus, folder / "model.arpa", sizes.order), sizes.texts or corpus
 
 
-def measure_scoring(
-    what: str, model: LanguageModel[Any], peer: Any, lines: list[str], rounds: int
-) -> None:
-    texts = Texts.from_strings(lines)
-    tokens = int(model.score(ScoreBatch(texts)).token_counts.sum())
+def _engine_rows(model: NgramModel, arpa: Path, lines: list[str], rounds: int) -> Iterator[Row]:
+    kenlm = module("kenlm")
+    peer = None if kenlm is None else _quietly(kenlm, arpa)
+    same, mixed = "text like the training text", "words shuffled in each line"
+    yield _scoring(same, model, peer, lines, rounds, Goal(4.0))
+    yield _scoring(mixed, model, peer, shuffled(lines), rounds, Goal(2.0))
+    yield _threads(model, lines, rounds)
+    yield _distribution(model, kenlm, peer, max(lines, key=len), rounds, Goal(50.0))
 
-    def peer_loop() -> None:
-        score = peer.score
+
+def _binary_rows(binary: Path, lines: list[str], rounds: int) -> Iterator[Row]:
+    """The same of a file that KenLM's build_binary has written."""
+    what = "KenLM's probing file"
+    kenlm = module("kenlm")
+    if kenlm is None or not binary.exists():
+        why = KENLM_ABSENT if kenlm is None else program_absent("build_binary")
+        yield Row(
+            f"{what}: text like the training text", "tokens/s", (), LOOP, note=why, goal=Goal(1.5)
+        )
+        return
+    load_model(binary)  # compiles
+    ours, theirs = KenlmModel.open(binary), kenlm.Model(str(binary))
+    first = f"{what}: text like the training text"
+    yield _scoring(first, ours, theirs, lines, rounds, Goal(1.5), BATCH)
+    yield _scoring(f"{what}: words shuffled", ours, theirs, shuffled(lines), rounds, None, BATCH)
+    longest = max(lines, key=len)
+    yield _distribution(ours, kenlm, theirs, longest, max(2, rounds // 2), None, f"{what}: ")
+
+
+def _quietly(kenlm: Any, arpa: Path) -> Any:
+    config = kenlm.Config()
+    config.show_progress = False
+    return kenlm.Model(str(arpa), config)
+
+
+def _scoring(
+    what: str,
+    model: LanguageModel[Any],
+    peer: Any | None,
+    lines: list[str],
+    rounds: int,
+    goal: Goal | None,
+    batch: int | None = None,
+) -> Row:
+    """What a caller has are strings: making one buffer of them counts."""
+    step = batch or len(lines)
+    parts = [lines[i : i + step] for i in range(0, len(lines), step)]
+    tokens = sum(len(line.split()) + 1 for line in lines)
+
+    def ours() -> None:
+        for part in parts:
+            model.score(ScoreBatch(Texts.from_strings(part)))
+
+    def theirs() -> None:
+        score = peer.score  # type: ignore[union-attr]
         for line in lines:
             score(line)
 
-    best = best_times(
-        rounds,
-        # What a caller has are strings: making one buffer of them counts.
-        {"ours": lambda: model.score(ScoreBatch(Texts.from_strings(lines))), "kenlm": peer_loop},
-    )
-    rates = {name: tokens / seconds / 1e6 for name, seconds in best.items()}
-    ratio = best["kenlm"] / best["ours"]
-    report(what, f"{rates['ours']:.1f} M tokens/s", f"{rates['kenlm']:.1f} M tokens/s", ratio)
+    candidates: dict[str, Callable[[], object]] = {"ours": ours}
+    if peer is not None:
+        candidates["kenlm"] = theirs
+    seconds = times(rounds, candidates)
+    our_rates, peer_rates = rates(tokens, seconds["ours"]), rates(tokens, seconds.get("kenlm", ()))
+    return Row(what, "tokens/s", our_rates, LOOP, peer_rates, goal=goal, note=_why(peer))
 
 
-def measure_threads(model: NgramModel, lines: list[str], rounds: int) -> None:
+def _why(peer: object | None) -> str:
+    return KENLM_ABSENT if peer is None else ""
+
+
+def _threads(model: NgramModel, lines: list[str], rounds: int) -> Row:
     whole = ScoreBatch(Texts.from_strings(lines))
     middle = len(lines) // 2
     halves = [ScoreBatch(Texts.from_strings(part)) for part in (lines[:middle], lines[middle:])]
+    tokens = int(model.score(whole).token_counts.sum())
     with ThreadPoolExecutor(2) as pool:
-        best = best_times(
-            10 * rounds,  # both cores must be free at once
+        seconds = times(
+            3 * rounds,  # both cores must be free at once
             {
                 "one": lambda: model.score(whole),
                 "two": lambda: list(pool.map(model.score, halves)),
             },
         )
-    tokens = int(model.score(whole).token_counts.sum())
-    one, two = (tokens / best[name] / 1e6 for name in ("one", "two"))
-    ratio = best["one"] / best["two"]
-    report("two threads beside one", f"{two:.1f} M tokens/s", f"{one:.1f} M tokens/s", ratio)
+    one, two = rates(tokens, seconds["one"]), rates(tokens, seconds["two"])
+    return Row(
+        "two threads, strings joined before", "tokens/s", two, "one thread", one, goal=Goal(1.8)
+    )
 
 
-def measure_distribution(model: NgramModel, peer: Any, line: str, rounds: int) -> None:
+def _distribution(
+    model: LanguageModel[Any],
+    kenlm: Any | None,
+    peer: Any | None,
+    line: str,
+    rounds: int,
+    goal: Goal | None,
+    prefix: str = "",
+) -> Row:
+    """The distribution after four words, beside a query for every word of the vocabulary."""
     words = line.split()[:4]
     vocabulary = model.vocabulary
     state = model.initial_state(1)
-    peer_state, after = kenlm.State(), kenlm.State()
-    peer.BeginSentenceWrite(peer_state)
     for word in words:
         state = model.advance(state, np.array([vocabulary.id(word)]))
-        peer.BaseScore(peer_state, word, after)
-        peer_state, after = after, peer_state
-    names = vocabulary.tokens(range(len(vocabulary)))
+    candidates: dict[str, Callable[[], object]] = {"ours": lambda: model.next_log_probs(state)}
+    if kenlm is not None:
+        names = vocabulary.tokens(range(len(vocabulary)))
+        candidates["kenlm"] = _query_every_word(kenlm, peer, words, names)
+    found = times(rounds, candidates)
+    seconds: Samples = found["ours"]
+    return Row(
+        f"{prefix}next-word distribution", "s", seconds, "`BaseScore` of every word",
+        found.get("kenlm", ()), less_is_better=True, goal=goal, note=_why(kenlm),
+    )  # fmt: skip
 
-    def query_every_word() -> None:
-        query = peer.BaseScore
+
+def _query_every_word(
+    kenlm: Any, peer: Any, words: list[str], names: list[str]
+) -> Callable[[], object]:
+    state, after = kenlm.State(), kenlm.State()
+    peer.BeginSentenceWrite(state)
+    for word in words:
+        peer.BaseScore(state, word, after)
+        state, after = after, state
+
+    def query() -> None:
+        score = peer.BaseScore
         for name in names:
-            query(peer_state, name, after)
+            score(state, name, after)
 
-    best = best_times(
-        rounds, {"ours": lambda: model.next_log_probs(state), "kenlm": query_every_word}
-    )
-    micro = {name: f"{seconds * 1e6:.0f} µs" for name, seconds in best.items()}
-    ratio = best["kenlm"] / best["ours"]
-    report("distribution, beside a query a word", micro["ours"], micro["kenlm"], ratio)
+    return query
 
 
-def measure_conversion(arpa: Path, target: Path, build_binary: Path | None) -> None:
-    """Whole commands, start of the interpreter included; the second run of each counts at best."""
+def _conversion(arpa: Path, target: Path, binary: Path, rounds: int) -> Row:
+    """Whole commands, start of the interpreter included."""
     convert = [sys.executable, "-m", "lmscore.models.commands.convert", str(arpa), str(target)]
     commands = {"ours": convert}
-    if build_binary is not None:
-        commands["kenlm"] = [str(build_binary), str(arpa), str(target.with_suffix(".binary"))]
+    if (builder := program("build_binary")) is not None:
+        commands["kenlm"] = [str(builder), str(arpa), str(binary)]
 
     def runner(command: list[str]) -> Callable[[], object]:
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
-    best = best_times(3, {name: runner(command) for name, command in commands.items()})
-    peer = best.get("kenlm", float("nan"))
-    report(
-        "converting the ARPA file", f"{best['ours']:.2f} s", f"{peer:.2f} s", peer / best["ours"]
-    )
+    runs = {name: runner(command) for name, command in commands.items()}
+    seconds = times(rounds, runs, warm_up=rounds > 1)
+    return Row(
+        "converting the ARPA file", "s", seconds["ours"], "KenLM's `build_binary`",
+        seconds.get("kenlm", ()), less_is_better=True, goal=Goal(0.5),
+        note="" if builder else program_absent("build_binary"),
+    )  # fmt: skip
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="an ARPA file")
-    parser.add_argument("--texts", type=Path, help="a text a line, to score")
-    parser.add_argument("--corpus", type=Path, help="a text a line, to make a 5-gram from")
-    parser.add_argument("--build-binary", type=Path, help="KenLM's converter")
-    parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        arpa = given.model
-        texts = given.texts
-        if arpa is None:
-            corpus = given.corpus or synthetic_corpus(folder / "corpus.txt")
-            texts = texts or corpus
-            arpa = folder / "model.arpa"
-            train = [sys.executable, "-m", "lmscore.models.commands.train", "ngram"]
-            command = [*train, "--order", "5", str(corpus), str(arpa)]
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        if texts is None:
-            parser.error("give --texts")
-        compare(arpa, texts, folder, given.build_binary, given.rounds)
-
-
-def compare(arpa: Path, texts: Path, folder: Path, build_binary: Path | None, rounds: int) -> None:
-    print(f"{'':40} {'lmscore':>18} {'kenlm':>18}")
-    mapped = folder / "model.ngram"
-    load_model(arpa)  # so that conversion does not compile
-    measure_conversion(arpa, mapped, build_binary)
-    start = time.perf_counter()
-    model = open_ngram(mapped)
-    opened = time.perf_counter() - start
-    peer = kenlm.Model(str(arpa))
-    lines, shuffled = texts_to_score(texts)
-    measure_scoring("text like the training text", model, peer, lines, rounds)
-    measure_scoring("words shuffled in each line", model, peer, shuffled, rounds)
-    measure_threads(model, lines, rounds)
-    if build_binary is not None:
-        binary = load_model(mapped.with_suffix(".binary"))
-        measure_scoring("from KenLM's own probing binary", binary, peer, lines, rounds)
-    measure_distribution(model, peer, max(lines, key=len), rounds)
-    entries = sum(model.ngram_counts)
-    size = mapped.stat().st_size
-    print(
-        f"{entries:,} n-grams over {len(model.vocabulary):,} words: {size / entries:.1f} bytes each"
-    )
-    print(f"opening: {opened * 1e3:.2f} ms")
+def _size(model: NgramModel, mapped: Path) -> Row:
+    each = mapped.stat().st_size / sum(model.ngram_counts)
+    return Row("size of the `.ngram` file", "bytes an n-gram", (each,), goal=Goal(24, at_most=True))
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("ngram", measure, Sizes(), QUICK)

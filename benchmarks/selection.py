@@ -1,21 +1,23 @@
 """Choosing next tokens beside the ordinary way in PyTorch, on one core.
 
-    python benchmarks/selection.py [--rows 1 16 64 512] [--vocabularies 10000 95000]
+    python -m benchmarks.selection [--rows 1 16 64 512] [--vocabularies 10000 95000]
 
 Rows are log-probabilities of a Zipf-like distribution whose tokens are in random order, so that
 likely ones are spread over the row. The ordinary way sorts (top-p) or takes torch.topk, then
-torch.multinomial; both start from float32 log-probabilities. Rounds alternate, so that a busy
-machine slows both alike; the best call of each counts.
+torch.multinomial; both start from float32 log-probabilities.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from benchmarks.result import Row, Section
+from benchmarks.standalone import run_alone
+from benchmarks.timing import in_turns
 from numpy.typing import NDArray
 
 from lmscore.models.decoding.parameters import Sampling
@@ -30,7 +32,52 @@ METHODS = {
     "min-p 0.05": Sampling(min_p=0.05),
     "0.8, top-k 50, top-p 0.9": Sampling(0.8, 50, 0.9),
 }
-ROUND_SECONDS = 0.15
+
+
+@dataclass(frozen=True)
+class Sizes:
+    rows: tuple[int, ...] = (1, 64)
+    vocabularies: tuple[int, ...] = (10_000, 95_000)
+    round_seconds: float = 0.1
+    rounds: int = 5
+
+
+QUICK = Sizes(rows=(16,), vocabularies=(10_000,), round_seconds=0.02, rounds=2)
+
+
+def measure(sizes: Sizes) -> Section:
+    torch.set_num_threads(1)
+    rows = tuple(_rows(sizes))
+    text = (
+        "Tokens for rows of log-probabilities, one core. PyTorch sorts or takes `torch.topk`, then "
+        "`torch.multinomial`. The best call of each round counts."
+    )
+    return Section("Choosing tokens", text, rows)
+
+
+def _rows(sizes: Sizes) -> Iterator[Row]:
+    for size in sizes.vocabularies:
+        for count in sizes.rows:
+            log_probs = zipf_rows(count, size)
+            for name, sampling in METHODS.items():
+                calls = {"ours": ours(log_probs, sampling), "torch": in_torch(log_probs, sampling)}
+                best = {name: _best(call, sizes.round_seconds) for name, call in calls.items()}
+                found = in_turns(sizes.rounds, best)
+                what = f"{name}, {count} × {size:,}"  # noqa: RUF001 - rows by columns
+                yield Row(what, "s", found["ours"], "PyTorch", found["torch"], less_is_better=True)
+
+
+def _best(call: Callable[[], object], seconds: float) -> Callable[[], float]:
+    """The shortest of the calls that fit into some seconds, two at least."""
+
+    def run() -> float:
+        best, count, end = float("inf"), 0, time.perf_counter() + seconds
+        while (begin := time.perf_counter()) < end or count < 2:
+            call()
+            best, count = min(best, time.perf_counter() - begin), count + 1
+        return best
+
+    return run
 
 
 def zipf_rows(rows: int, vocabulary_size: int) -> NDArray[np.float32]:
@@ -82,38 +129,5 @@ def in_torch(log_probs: NDArray[np.float32], sampling: Sampling) -> Callable[[],
     return choose
 
 
-def best_seconds(*candidates: Callable[[], object]) -> list[float]:
-    """Of each, the best call of many in alternating rounds."""
-    best = [float("inf")] * len(candidates)
-    for _ in range(3):
-        for i, call in enumerate(candidates):
-            end = time.perf_counter() + ROUND_SECONDS
-            while (begin := time.perf_counter()) < end:
-                call()
-                best[i] = min(best[i], time.perf_counter() - begin)
-    return best
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 16, 64, 512])
-    parser.add_argument("--vocabularies", type=int, nargs="+", default=[10_000, 95_000])
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"{'method':26}{'vocabulary':>11}{'rows':>6}{'ours ms':>9}{'torch ms':>9}{'ratio':>7}")
-    for vocabulary_size in arguments.vocabularies:
-        for rows in arguments.rows:
-            log_probs = zipf_rows(rows, vocabulary_size)
-            for name, sampling in METHODS.items():
-                mine, theirs = best_seconds(
-                    ours(log_probs, sampling), in_torch(log_probs, sampling)
-                )
-                print(
-                    f"{name:26}{vocabulary_size:11,}{rows:6}{mine * 1e3:9.3f}{theirs * 1e3:9.3f}"
-                    f"{theirs / mine:7.1f}",
-                    flush=True,
-                )
-
-
 if __name__ == "__main__":
-    main()
+    run_alone("selection", measure, Sizes(), QUICK)

@@ -148,13 +148,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return await self._let_in(call, metadata, behaviour, request, context)
         except (asyncio.CancelledError, Exception) as error:
             status = self._ended_by(error, call, context)
-            ending = (
-                Ending(_code_of_who_left(call))
-                if status is None
-                else Ending(*code_and_reason(status))
-            )
-            if status is None and isinstance(error, asyncio.CancelledError):
-                raise
+            if status is not None:
+                ending = Ending(*code_and_reason(status))
+            else:
+                ending = Ending(_code_of_who_left(call))
+                if isinstance(error, asyncio.CancelledError):
+                    raise
         finally:
             for watcher in self._watchers:
                 watcher.ended(call, ending)
