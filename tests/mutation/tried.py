@@ -1,0 +1,247 @@
+"""What tests say of a module, as it is and with one mistake in it; each in a process of its own.
+
+Such a process is a copy of one that has collected the tests, in which the functions that exist get
+the code of those with the mistake. A mistake outside of functions is there before anything is
+imported, which takes a second longer.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gc
+import importlib.machinery
+import os
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import CodeType, FunctionType
+
+import coverage
+import pytest
+from hypothesis import Phase, settings
+
+from tests.mutation import forks
+from tests.mutation.mutants import install, mutants_of
+from tests.mutation.targets import Target
+
+EXAMPLES = 15
+TOO_LONG = 6.0  # seconds of computing: such a test is shown no mistakes
+NOT_RUN = "not run"
+PLUGINS = ["_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout"]
+ARGUMENTS = [
+    "-q",
+    "-x",
+    "-Wignore::pytest.PytestAssertRewriteWarning",  # plugins are there already
+    "--timeout=0",  # of the clock; what computes for long is stopped by what it computes
+    "--hypothesis-profile=mutation",
+    *(f"-p{name}" for name in (*PLUGINS, "no:cacheprovider", "no:unraisableexception")),
+]
+
+Order = dict[str, float]
+
+
+@dataclass
+class Timed:
+    """How long tests computed, which ran which line, and what failed."""
+
+    seconds: Order = field(default_factory=dict)
+    lines: dict[int, list[str]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def selections(self, line: int, *, all_run: bool) -> list[Order]:
+        """The tests to show a mistake in a line: those that run it, then all."""
+        every = {name: s for name, s in self.seconds.items() if s <= TOO_LONG}
+        if all_run:
+            return [every]
+        near = {name: every[name] for name in self.lines.get(line, ()) if name in every}
+        if not near:
+            return []
+        return [near, every] if len(near) < len(every) else [near]
+
+
+def prepare() -> None:
+    """Say how hypothesis works here: the same examples each time, and no search for shorter."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    settings.register_profile(
+        "mutation",
+        deadline=None,
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+    )
+
+
+class Watching:
+    """A plugin that runs tests in an order of its own, and notes how they do."""
+
+    def __init__(self) -> None:
+        self.timed = Timed()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.timed.failures.append(f"{report.nodeid} ({report.when})")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.timed.failures.append(f"{report.nodeid} (collect)")
+
+    def run(self, items: list[pytest.Item]) -> Iterator[str]:
+        """Run tests; gives the name of each before it runs."""
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            yield item.nodeid
+            before = time.process_time()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            self.timed.seconds[item.nodeid] = time.process_time() - before
+
+    def run_until_failure(self, items: list[pytest.Item]) -> str:
+        """The first failure of tests, or ""."""
+        for _ in self.run(items):
+            if self.timed.failures:
+                break
+        return self.timed.failures[0] if self.timed.failures else ""
+
+
+class Host(Watching):
+    """Collects a module's tests, then answers for each mutant what notices it."""
+
+    def __init__(self, target: Target, numbers: list[int], jobs: int, answer: Connection) -> None:
+        super().__init__()
+        self._path = target.path
+        self._numbers, self._jobs, self._out = numbers, jobs, answer
+        self._items: list[pytest.Item] = []
+        self._functions: list[FunctionType] = []
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """In place of running the tests."""
+        self._items = session.items
+        self._functions = _functions_of(self._path)
+        gc.freeze()
+        try:
+            self.timed = forks.one(self._look, None)
+        except EOFError:
+            self.timed.failures.append("the tests did not end")
+        self._out.send(self.timed)
+        if not self.timed.failures:
+            mutants = mutants_of(ast.parse(self._path.read_text()))
+            tasks = []
+            for n in self._numbers:
+                chosen = self.timed.selections(mutants[n].line, all_run=False)
+                if chosen:
+                    tasks.append((n, [(n, order) for order in chosen]))
+                else:
+                    self._out.send((n, NOT_RUN))
+            for outcome in forks.many(self._attempt, tasks, self._jobs):
+                self._out.send(outcome)
+        return True
+
+    def _look(self, _argument: None, answer: Connection) -> None:
+        path = str(self._path.resolve())
+        measuring = coverage.Coverage(data_file=None, include=[path], config_file=False)
+        measuring.start()
+        for name in self.run(self._items):
+            measuring.switch_context(name)
+        measuring.stop()
+        by_line = measuring.get_data().contexts_by_lineno(path)
+        self.timed.lines = {line: [n for n in names if n] for line, names in by_line.items()}
+        answer.send(self.timed)
+
+    def _attempt(self, argument: tuple[int, Order], answer: Connection) -> None:
+        number, order = argument
+        _limit(order)
+        codes = {}
+        for code in _nested(_code_with(self._path, number)):
+            codes[code.co_qualname, code.co_firstlineno] = code
+        for function in self._functions:
+            old = function.__code__
+            function.__code__ = codes[old.co_qualname, old.co_firstlineno]
+        answer.send(self.run_until_failure(_chosen(self._items, order)))
+
+
+class Fresh(Watching):
+    """Runs some of the tests that are collected, the quickest first."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__()
+        self._order = order
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """In place of running all tests."""
+        self.run_until_failure(_chosen(session.items, self._order))
+        return True
+
+
+def attempt_fresh(argument: tuple[Target, int, Order], answer: Connection) -> None:
+    """Run tests with a mistake that is there from the start; answers what failed, or ""."""
+    target, number, order = argument
+    _limit(order)
+    _pretend(target.path, _code_with(target.path, number))
+    plugin = Fresh(order)
+    files = sorted({name.split("::")[0] for name in order})
+    status = 1
+    with contextlib.suppress(BaseException):
+        status = run_pytest(files, plugin, target)
+    failed = plugin.timed.failures or ([f"pytest: {status}"] if status else [])
+    answer.send(failed[0] if failed else "")
+
+
+def run_pytest(tests: list[str], plugin: Watching, target: Target) -> int:
+    """Run tests with a plugin; what they print goes to a file."""
+    log = Path("build/mutation") / f"{target.path.stem}.log"
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    first = ["-ptests.mutation.plain"] if target.plain else []
+    return int(pytest.main([*first, *ARGUMENTS, *tests], plugins=[plugin]))
+
+
+def _limit(order: Order) -> None:
+    allowed = int(10 + 5 * sum(order.values()))
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed))
+
+
+def _chosen(items: list[pytest.Item], order: Order) -> list[pytest.Item]:
+    """The tests of an order, the quickest first, though those of a file one after the other."""
+    chosen = [item for item in items if item.nodeid in order]
+    quickest: dict[Path, float] = {}
+    for item in chosen:
+        seconds = order[item.nodeid]
+        quickest[item.path] = min(quickest.get(item.path, seconds), seconds)
+    return sorted(chosen, key=lambda i: (quickest[i.path], str(i.path), order[i.nodeid]))
+
+
+def _functions_of(path: Path) -> list[FunctionType]:
+    name = str(path.resolve())
+    functions = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
+    return [f for f in functions if f.__code__.co_filename == name and "<" not in f.__name__]
+
+
+def _code_with(path: Path, number: int) -> CodeType:
+    """The code of a module with one mistake."""
+    tree = ast.parse(path.read_text())
+    install(tree, mutants_of(tree)[number])
+    code: CodeType = compile(tree, str(path.resolve()), "exec", dont_inherit=True)
+    return code
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)
+
+
+def _pretend(path: Path, code: CodeType) -> None:
+    """Have Python find other code in a module's file."""
+    target = str(path.resolve())
+    loader = importlib.machinery.SourceFileLoader
+    original = loader.get_code
+
+    def get_code(self: importlib.machinery.SourceFileLoader, fullname: str) -> CodeType | None:
+        return code if self.path == target else original(self, fullname)
+
+    loader.get_code = get_code  # type: ignore[assignment,method-assign]
