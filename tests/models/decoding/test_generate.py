@@ -102,6 +102,7 @@ def test_a_stop_string_ends_the_texts_of_a_beam() -> None:
     settings = Decoding(Beam(20, 0.0, 10), max_tokens=4, stop_strings=(b"b c", b"d"))
     generated = texts_of(TableModel.random(8, letters=4), ["a"], settings)
 
+    assert FinishReason.STOP in {end.reason for _, _, end in generated.values()}
     for text, tokens, end in generated.values():
         words = " ".join("?$?abcd"[token.token_id] for token in tokens)
         assert text.strip() == words.split("b c")[0].split("d")[0].split("$")[0].strip()
@@ -125,6 +126,7 @@ def test_a_stop_token_is_no_part_of_the_text() -> None:
 def test_alternatives_come_with_their_token(demo: LanguageModel[Any]) -> None:
     ((_, tokens, _),) = texts_of(demo, ["the"], Decoding(max_tokens=3, alternatives=2)).values()
 
+    assert tokens
     for token in tokens:
         assert len(token.alternatives) == 2
         assert token.alternatives[0] == (token.token_id, token.log_prob)  # it is the likeliest
