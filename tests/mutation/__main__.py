@@ -25,7 +25,16 @@ from typing import TextIO
 from tests.mutation import forks
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.targets import TARGETS, Target
-from tests.mutation.tried import NOT_RUN, PLUGINS, Host, Timed, attempt_fresh, prepare, run_pytest
+from tests.mutation.tried import (
+    NOT_RUN,
+    PLUGINS,
+    Host,
+    Key,
+    Timed,
+    attempt_fresh,
+    prepare,
+    run_pytest,
+)
 
 LONG_TO_IMPORT = [
     *("google.rpc.status_pb2", "grpc", "hypothesis.extra.numpy", "hypothesis.strategies", "numba"),
@@ -55,29 +64,29 @@ class TestsFailError(Exception):
 
 
 class Trial:
-    """The mutants of one module, and what notices them."""
+    """The mutants of some modules, and what notices them."""
 
     def __init__(self, target: Target, jobs: int) -> None:
         self._target, self._jobs = target, jobs
-        self.mutants = mutants_of(ast.parse(target.path.read_text()))
+        self.mutants: dict[Key, Mutant] = {}
+        for path in target.paths:
+            for number, mutant in enumerate(mutants_of(ast.parse(path.read_text()))):
+                if target.plain or not mutant.compiled:
+                    self.mutants[path, number] = mutant
         self._timed = Timed()
 
-    def run(self, numbers: list[int]) -> Iterator[tuple[int, str]]:
-        """Number and killer of each mutant."""
-        yield from self._run_late([n for n in numbers if self.mutants[n].late])
-        every = self._timed.selections(0, all_run=True)
-        tasks = [
-            (n, [(self._target, n, order) for order in every])
-            for n in numbers
-            if not self.mutants[n].late
-        ]
+    def run(self, keys: list[Key]) -> Iterator[tuple[Key, str]]:
+        """Key and killer of each mutant."""
+        yield from self._run_late([key for key in keys if self.mutants[key].late])
+        every = self._timed.every
+        early = [key for key in keys if not self.mutants[key].late]
+        tasks = [(key, [(self._target, *key, every)]) for key in early]
         yield from forks.many(attempt_fresh, tasks, self._jobs)
 
-    def _run_late(self, numbers: list[int]) -> Iterator[tuple[int, str]]:
+    def _run_late(self, keys: list[Key]) -> Iterator[tuple[Key, str]]:
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        arguments = (self._target, numbers, self._jobs, sender)
-        process = context.Process(target=_host, args=arguments)
+        process = context.Process(target=_host, args=(self._target, keys, self._jobs, sender))
         process.start()
         sender.close()
         try:
@@ -93,8 +102,8 @@ class Trial:
             process.join()
 
 
-def _host(target: Target, numbers: list[int], jobs: int, answer: Connection) -> None:
-    run_pytest(target.tests, Host(target, numbers, jobs, answer), target)
+def _host(target: Target, keys: list[Key], jobs: int, answer: Connection) -> None:
+    run_pytest(target.tests, Host(target, keys, jobs, answer), target)
     answer.close()
     os._exit(0)
 
@@ -108,38 +117,43 @@ def _read(path: Path) -> dict[tuple[str, str, str], Outcome]:
     return known
 
 
-def _wanted(mutants: list[Mutant], module: str, arguments: argparse.Namespace) -> list[int]:
+def _wanted(trial: Trial, arguments: argparse.Namespace) -> list[Key]:
     """Those whose outcome is not known."""
-    numbers = list(range(len(mutants)))
-    if arguments.sample:
-        numbers = sorted(random.Random(1).sample(numbers, min(arguments.sample, len(numbers))))
+    by_path: dict[Path, list[Key]] = {}
+    for key in trial.mutants:
+        if not arguments.modules or any(name in str(key[0]) for name in arguments.modules):
+            by_path.setdefault(key[0], []).append(key)
+    keys = []
+    for those in by_path.values():
+        count = min(arguments.sample or len(those), len(those))
+        keys += sorted(random.Random(1).sample(those, count), key=lambda key: key[1])
     known = _read(arguments.output)
 
-    def wanted(mutant: Mutant) -> bool:
-        outcome = known.get((module, mutant.where, mutant.text))
+    def wanted(key: Key) -> bool:
+        mutant = trial.mutants[key]
+        outcome = known.get((str(key[0]), mutant.where, mutant.text))
         return outcome is None or (arguments.again and outcome.kind != "killed")
 
-    return [n for n in numbers if wanted(mutants[n])]
+    return [key for key in keys if wanted(key)]
 
 
 def _try(target: Target, arguments: argparse.Namespace, output: TextIO) -> None:
     trial = Trial(target, arguments.jobs)
-    module = str(target.path)
-    wanted = _wanted(trial.mutants, module, arguments)
+    wanted = _wanted(trial, arguments)
     if not wanted:
         return
-    print(f"{module}: {len(wanted)} of {len(trial.mutants)} mutants", flush=True)
+    print(f"{target.name}: {len(wanted)} of {len(trial.mutants)} mutants", flush=True)
     counts = Counter[str]()
     began = time.monotonic()
-    for number, killer in trial.run(wanted):
-        mutant = trial.mutants[number]
-        outcome = Outcome(module, mutant.line, mutant.where, mutant.text, killer)
+    for key, killer in trial.run(wanted):
+        mutant = trial.mutants[key]
+        outcome = Outcome(str(key[0]), mutant.line, mutant.where, mutant.text, killer)
         output.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
         output.flush()
         counts[outcome.kind] += 1
         if outcome.kind != "killed":
-            print(f"  {mutant.line}: {mutant.text}  [{outcome.kind}]", flush=True)
-    print(f"{module}: {dict(counts)} in {time.monotonic() - began:.0f} s", flush=True)
+            print(f"  {key[0]}:{mutant.line}: {mutant.text}  [{outcome.kind}]", flush=True)
+    print(f"{target.name}: {dict(counts)} in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -154,7 +168,11 @@ def main() -> None:
     Path("build/mutation").mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     names = arguments.modules
-    targets = [t for t in TARGETS if not names or any(name in str(t.path) for name in names)]
+    targets = [
+        target
+        for target in TARGETS
+        if not names or any(name in str(path) for name in names for path in target.paths)
+    ]
     if not targets:
         sys.exit("no such module in tests/mutation/targets.py")
     for name in (*LONG_TO_IMPORT, *PLUGINS):
@@ -165,7 +183,7 @@ def main() -> None:
             try:
                 _try(target, arguments, output)
             except TestsFailError as error:
-                print(f"{target.path}: the tests fail without any mistake: {error}", flush=True)
+                print(f"{target.name}: the tests fail without any mistake: {error}", flush=True)
 
 
 if __name__ == "__main__":

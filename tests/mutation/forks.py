@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import Any
+from typing import Any, TypeVar
 
 CLOCK = 900.0  # seconds that anything may take, waiting for the processor included
 _FORK = multiprocessing.get_context("fork")
 
 Task = Callable[[Any, Connection], None]  # tells the connection its answer
-Running = dict[Connection, tuple[ForkProcess, int, float]]
+Key = TypeVar("Key")
+Running = dict[Connection, tuple[ForkProcess, Key, float]]
 
 
 def one(task: Task, argument: Any) -> Any:
@@ -30,30 +31,30 @@ def one(task: Task, argument: Any) -> Any:
 
 
 def many(
-    task: Task, arguments: list[tuple[int, list[Any]]], jobs: int
-) -> Iterator[tuple[int, str]]:
-    """The first answer but "" that a task gives to any of the arguments under each number."""
-    waiting = [(number, list(choices)) for number, choices in reversed(arguments)]
-    left: dict[int, list[Any]] = {}
-    running: Running = {}
+    task: Task, arguments: list[tuple[Key, list[Any]]], jobs: int
+) -> Iterator[tuple[Key, str]]:
+    """The first answer but "" that a task gives to any of the arguments under each key."""
+    waiting = [(key, list(choices)) for key, choices in reversed(arguments)]
+    left: dict[Key, list[Any]] = {}
+    running: Running[Key] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
-            number, choices = waiting.pop()
+            key, choices = waiting.pop()
             if not choices:
-                yield number, ""
+                yield key, ""
                 continue
-            left[number] = choices[1:]
+            left[key] = choices[1:]
             receiver, process = _start(task, choices[0])
-            running[receiver] = process, number, time.monotonic()
+            running[receiver] = process, key, time.monotonic()
         for ready in wait(list(running), timeout=5):
             assert isinstance(ready, Connection)
-            process, number, _ = running.pop(ready)
+            process, key, _ = running.pop(ready)
             answer = _answer(ready)
             _stop(process)
             if answer:
-                yield number, answer
+                yield key, answer
             else:
-                waiting.append((number, left[number]))
+                waiting.append((key, left[key]))
         _stop_late(running)
 
 
@@ -83,7 +84,7 @@ def _answer(receiver: Connection) -> str:
         receiver.close()
 
 
-def _stop_late(running: Running) -> None:
+def _stop_late(running: Running[Any]) -> None:
     for process, _, began in running.values():
         if time.monotonic() - began > CLOCK:
             _stop(process)

@@ -36,6 +36,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitXor: ast.BitAnd,
 }
 _UNSEEN_CALLS = {"cast", "prefetch", "super"}
+_COMPILING = {"allocating_kernel", "inline", "kernel", "vector_inline", "vector_kernel"}
 _UNSEEN_KEYWORDS = {"strict", "stacklevel"}
 
 
@@ -49,11 +50,12 @@ class Mutant:
     line: int
     text: str  # before → after
     late: bool  # whether it is in a function's body, which can be changed once all is imported
+    compiled: bool  # whether it is in a loop that is machine code unless plain.py is there
 
 
 def mutants_of(tree: ast.Module) -> list[Mutant]:
     """All mutants of a module."""
-    return list(_within(tree, "", late=False))
+    return list(_within(tree, _Place()))
 
 
 def install(tree: ast.Module, mutant: Mutant) -> None:
@@ -72,17 +74,31 @@ class _Replacing(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _within(node: ast.AST, where: str, *, late: bool) -> Iterator[Mutant]:
+@dataclass(frozen=True)
+class _Place:
+    where: str = ""
+    late: bool = False
+    compiled: bool = False
+
+    def inside(self, node: ast.AST, child: ast.AST) -> _Place:
+        """That of a part of a node."""
+        where, compiled = self.where, self.compiled
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            where = f"{where}.{child.name}" if where else child.name
+            names = {each.id for each in child.decorator_list if isinstance(each, ast.Name)}
+            compiled = compiled or bool(names & _COMPILING)
+        is_body = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        late = self.late or (is_body and not isinstance(child, ast.arguments))
+        return _Place(where, late, compiled)
+
+
+def _within(node: ast.AST, place: _Place) -> Iterator[Mutant]:
     for new in _variants(node):
         assert isinstance(node, ast.expr | ast.stmt)
-        yield Mutant(node, new, where, node.lineno, f"{_short(node)} → {_short(new)}", late)
-    function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        text = f"{_short(node)} → {_short(new)}"
+        yield Mutant(node, new, place.where, node.lineno, text, place.late, place.compiled)
     for child in _visible(node):
-        inner = where
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            inner = f"{where}.{child.name}" if where else child.name
-        body = function and not isinstance(child, ast.arguments)
-        yield from _within(child, inner, late=late or body)
+        yield from _within(child, place.inside(node, child))
 
 
 def _short(node: ast.AST) -> str:
@@ -152,7 +168,7 @@ def _variants_of_statements(node: ast.stmt) -> Iterator[ast.AST]:
     match node:
         case ast.AugAssign(target, operator, value) if type(operator) in _ARITHMETIC:
             yield ast.AugAssign(target, _ARITHMETIC[type(operator)](), value)
-        case ast.Return(value) if value is not None and not _is_none(value):
+        case ast.Return(value) if value is not None and not isinstance(value, ast.Constant):
             yield ast.Return(ast.Constant(None))
         case ast.If(test, body, orelse) if _is_plain(test):
             yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)

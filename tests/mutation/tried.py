@@ -29,7 +29,7 @@ from tests.mutation.mutants import install, mutants_of
 from tests.mutation.targets import Target
 
 EXAMPLES = 15
-TOO_LONG = 6.0  # seconds of computing: such a test is shown no mistakes
+TOO_LONG = 4.0  # seconds of computing: such a test is shown no mistakes
 NOT_RUN = "not run"
 PLUGINS = ["_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout"]
 ARGUMENTS = [
@@ -41,7 +41,8 @@ ARGUMENTS = [
     *(f"-p{name}" for name in (*PLUGINS, "no:cacheprovider", "no:unraisableexception")),
 ]
 
-Order = dict[str, float]
+Order = dict[str, float]  # seconds by test
+Key = tuple[Path, int]  # a mutant: its module and its number there
 
 
 @dataclass
@@ -49,15 +50,18 @@ class Timed:
     """How long tests computed, which ran which line, and what failed."""
 
     seconds: Order = field(default_factory=dict)
-    lines: dict[int, list[str]] = field(default_factory=dict)
+    lines: dict[tuple[Path, int], list[str]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
-    def selections(self, line: int, *, all_run: bool) -> list[Order]:
+    @property
+    def every(self) -> Order:
+        """The tests that mistakes are shown to."""
+        return {name: s for name, s in self.seconds.items() if s <= TOO_LONG}
+
+    def selections(self, path: Path, line: int) -> list[Order]:
         """The tests to show a mistake in a line: those that run it, then all."""
-        every = {name: s for name, s in self.seconds.items() if s <= TOO_LONG}
-        if all_run:
-            return [every]
-        near = {name: every[name] for name in self.lines.get(line, ()) if name in every}
+        every = self.every
+        near = {name: every[name] for name in self.lines.get((path, line), ()) if name in every}
         if not near:
             return []
         return [near, every] if len(near) < len(every) else [near]
@@ -107,19 +111,19 @@ class Watching:
 
 
 class Host(Watching):
-    """Collects a module's tests, then answers for each mutant what notices it."""
+    """Collects the tests of some modules, then answers for each mutant what notices it."""
 
-    def __init__(self, target: Target, numbers: list[int], jobs: int, answer: Connection) -> None:
+    def __init__(self, target: Target, chosen: list[Key], jobs: int, answer: Connection) -> None:
         super().__init__()
-        self._path = target.path
-        self._numbers, self._jobs, self._out = numbers, jobs, answer
+        self._paths = target.paths
+        self._keys, self._jobs, self._out = chosen, jobs, answer
         self._items: list[pytest.Item] = []
-        self._functions: list[FunctionType] = []
+        self._functions: dict[Path, list[FunctionType]] = {}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of running the tests."""
         self._items = session.items
-        self._functions = _functions_of(self._path)
+        self._functions = _functions_of(self._paths)
         gc.freeze()
         try:
             self.timed = forks.one(self._look, None)
@@ -127,36 +131,40 @@ class Host(Watching):
             self.timed.failures.append("the tests did not end")
         self._out.send(self.timed)
         if not self.timed.failures:
-            mutants = mutants_of(ast.parse(self._path.read_text()))
-            tasks = []
-            for n in self._numbers:
-                chosen = self.timed.selections(mutants[n].line, all_run=False)
-                if chosen:
-                    tasks.append((n, [(n, order) for order in chosen]))
-                else:
-                    self._out.send((n, NOT_RUN))
-            for outcome in forks.many(self._attempt, tasks, self._jobs):
-                self._out.send(outcome)
+            self._attempt_all()
         return True
 
+    def _attempt_all(self) -> None:
+        mutants = {path: mutants_of(ast.parse(path.read_text())) for path in self._paths}
+        tasks = []
+        for path, number in self._keys:
+            orders = self.timed.selections(path, mutants[path][number].line)
+            if orders:
+                tasks.append(((path, number), [(path, number, order) for order in orders]))
+            else:
+                self._out.send(((path, number), NOT_RUN))
+        for outcome in forks.many(self._attempt, tasks, self._jobs):
+            self._out.send(outcome)
+
     def _look(self, _argument: None, answer: Connection) -> None:
-        path = str(self._path.resolve())
-        measuring = coverage.Coverage(data_file=None, include=[path], config_file=False)
+        names = [str(path.resolve()) for path in self._paths]
+        measuring = coverage.Coverage(data_file=None, include=names, config_file=False)
         measuring.start()
         for name in self.run(self._items):
             measuring.switch_context(name)
         measuring.stop()
-        by_line = measuring.get_data().contexts_by_lineno(path)
-        self.timed.lines = {line: [n for n in names if n] for line, names in by_line.items()}
+        for path, name in zip(self._paths, names, strict=True):
+            for line, tests in measuring.get_data().contexts_by_lineno(name).items():
+                self.timed.lines[path, line] = [test for test in tests if test]
         answer.send(self.timed)
 
-    def _attempt(self, argument: tuple[int, Order], answer: Connection) -> None:
-        number, order = argument
+    def _attempt(self, argument: tuple[Path, int, Order], answer: Connection) -> None:
+        path, number, order = argument
         _limit(order)
         codes = {}
-        for code in _nested(_code_with(self._path, number)):
+        for code in _nested(_code_with(path, number)):
             codes[code.co_qualname, code.co_firstlineno] = code
-        for function in self._functions:
+        for function in self._functions[path]:
             old = function.__code__
             function.__code__ = codes[old.co_qualname, old.co_firstlineno]
         answer.send(self.run_until_failure(_chosen(self._items, order)))
@@ -175,11 +183,11 @@ class Fresh(Watching):
         return True
 
 
-def attempt_fresh(argument: tuple[Target, int, Order], answer: Connection) -> None:
+def attempt_fresh(argument: tuple[Target, Path, int, Order], answer: Connection) -> None:
     """Run tests with a mistake that is there from the start; answers what failed, or ""."""
-    target, number, order = argument
+    target, path, number, order = argument
     _limit(order)
-    _pretend(target.path, _code_with(target.path, number))
+    _pretend(path, _code_with(path, number))
     plugin = Fresh(order)
     files = sorted({name.split("::")[0] for name in order})
     status = 1
@@ -191,7 +199,7 @@ def attempt_fresh(argument: tuple[Target, int, Order], answer: Connection) -> No
 
 def run_pytest(tests: list[str], plugin: Watching, target: Target) -> int:
     """Run tests with a plugin; what they print goes to a file."""
-    log = Path("build/mutation") / f"{target.path.stem}.log"
+    log = Path("build/mutation") / f"{target.name}.log"
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -214,10 +222,15 @@ def _chosen(items: list[pytest.Item], order: Order) -> list[pytest.Item]:
     return sorted(chosen, key=lambda i: (quickest[i.path], str(i.path), order[i.nodeid]))
 
 
-def _functions_of(path: Path) -> list[FunctionType]:
-    name = str(path.resolve())
-    functions = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
-    return [f for f in functions if f.__code__.co_filename == name and "<" not in f.__name__]
+def _functions_of(paths: list[Path]) -> dict[Path, list[FunctionType]]:
+    found: dict[Path, list[FunctionType]] = {path: [] for path in paths}
+    by_name = {str(path.resolve()): path for path in paths}
+    for thing in gc.get_objects():
+        if type(thing) is FunctionType and "<" not in thing.__name__:
+            path = by_name.get(thing.__code__.co_filename)
+            if path is not None:
+                found[path].append(thing)
+    return found
 
 
 def _code_with(path: Path, number: int) -> CodeType:
