@@ -202,3 +202,24 @@ def test_scores_of_srilm_are_written_in_log10(tmp_path: Path) -> None:
     write_nbest(tmp_path / "out", [list_with(features)], format="srilm")
 
     assert (tmp_path / "out/u").read_text() == "-1.0 2.0 2 a b\n"
+
+
+def test_how_much_of_a_folder_was_read_is_known(tmp_path: Path) -> None:
+    files = {"u": "-1 -2 1 x\n", "v": "-1 -2 2 x y\n"}
+    source = Source(str(lay(tmp_path, files)))
+    lists = read_nbest(source, format="srilm")
+
+    assert (source.size, source.position) == (sum(map(len, files.values())), 0)
+    next(lists)
+    assert source.position == len(files["u"])
+    list(lists)
+    assert source.position == source.size
+    assert source.position == source.size  # however often one asks
+
+
+def test_how_much_of_a_file_was_read_is_known(tmp_path: Path) -> None:
+    (tmp_path / "nbest").write_text("u\t-1\tx\n")
+    with closing(Source(str(tmp_path / "nbest"))) as source:
+        assert source.size == 7
+        list(read_nbest(source, format="tsv"))
+        assert source.position == 7
