@@ -61,9 +61,11 @@ class Timed:
     def selections(self, path: Path, line: int) -> list[Order]:
         """The tests to show a mistake in a line: those that run it, then all."""
         every = self.every
-        near = {name: every[name] for name in self.lines.get((path, line), ()) if name in every}
-        if not near:
-            return []
+        names = self.lines.get((path, line), [])
+        near = {name: every[name] for name in names if name in every}
+        if not near:  # then the least long of those that take too long
+            longer = {name: self.seconds[name] for name in names}
+            return [{name: longer[name]} for name in sorted(longer, key=longer.__getitem__)[:1]]
         return [near, every] if len(near) < len(every) else [near]
 
 
