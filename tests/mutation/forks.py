@@ -67,7 +67,7 @@ def _start(task: Task, argument: Any) -> tuple[Connection, ForkProcess]:
 
 
 def _alone(task: Task, argument: Any, sender: Connection) -> None:
-    os.setsid()  # what it starts is ended with it
+    os.setpgrp()  # what it starts is ended with it
     try:
         task(argument, sender)
     finally:

@@ -210,7 +210,7 @@ def run_pytest(tests: list[str], plugin: Watching, target: Target) -> int:
 
 
 def _limit(order: Order) -> None:
-    allowed = int(10 + 5 * sum(order.values()))
+    allowed = int(3 + 5 * sum(order.values()))
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed))
 
 
