@@ -339,16 +339,26 @@ async def test_a_prompt_that_fails_ends_its_own_call_alone() -> None:
     model = SlowModel()
     model.poison = 4
     async with serving(model) as connection:
-        fields = {"max_tokens": 5, "banned_token_ids": [4]}
-        prompts = ["a", "ü", "b"]
-        good, bad, fine = await asyncio.gather(
-            *(generated(connection, prompt=prompt, **fields) for prompt in prompts),
-            return_exceptions=True,
-        )
+        model.go.clear()
+        runs = connection.stub.Generate(request(banned_token_ids=[4], **LONG))
+        await until(lambda: active(connection) == 1)  # its step holds the others back
+        fields = {"max_tokens": 5, "min_tokens": 5, "banned_token_ids": [4]}
+        calls = [
+            asyncio.create_task(generated(connection, prompt=prompt, **fields))
+            for prompt in ("a", "ü", "b")
+        ]
+        await until(lambda: connection.server.calls.running == 4)
+        await asyncio.sleep(0.1)
+        model.go.set()
+        good, bad, fine = await asyncio.gather(*calls, return_exceptions=True)
+        runs.cancel()
 
+    assert max(model.pieces) == 6  # <s> and a letter of each: they were read together
     assert isinstance(bad, grpc.aio.AioRpcError)
-    assert not isinstance(good, BaseException)
-    assert not isinstance(fine, BaseException)
+    assert bad.code() is grpc.StatusCode.INTERNAL
+    for result in (good, fine):
+        assert not isinstance(result, BaseException)
+        assert len(result.texts[0].token_ids) == 5
 
 
 async def test_memory_that_runs_out_has_a_status_and_the_loop_goes_on() -> None:
