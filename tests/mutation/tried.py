@@ -13,6 +13,7 @@ import gc
 import importlib.machinery
 import os
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ from tests.mutation import forks
 from tests.mutation.mutants import install, mutants_of
 from tests.mutation.targets import Target
 
-EXAMPLES = 15
-TOO_LONG = 4.0  # seconds of computing: such a test is shown no mistakes
+EXAMPLES = 8
+TOO_LONG = 3.0  # seconds of computing: such a test is shown no mistakes
 NOT_RUN = "not run"
 PLUGINS = ["_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout"]
 ARGUMENTS = [
@@ -64,7 +65,9 @@ class Timed:
         names = self.lines.get((path, line), [])
         near = {name: every[name] for name in names if name in every}
         if not near:  # then the least long of those that take too long
-            longer = {name: self.seconds[name] for name in names}
+            longer = {
+                name: self.seconds[name] for name in names if self.seconds[name] < 2 * TOO_LONG
+            }
             return [{name: longer[name]} for name in sorted(longer, key=longer.__getitem__)[:1]]
         return [near, every] if len(near) < len(every) else [near]
 
@@ -149,16 +152,28 @@ class Host(Watching):
             self._out.send(outcome)
 
     def _look(self, _argument: None, answer: Connection) -> None:
+        signal.signal(signal.SIGPROF, _give_up)
         names = [str(path.resolve()) for path in self._paths]
         measuring = coverage.Coverage(data_file=None, include=names, config_file=False)
         measuring.start()
         for name in self.run(self._items):
+            self._forget_if_too_long()
             measuring.switch_context(name)
+            signal.setitimer(signal.ITIMER_PROF, 2 * TOO_LONG)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self._forget_if_too_long()
         measuring.stop()
         for path, name in zip(self._paths, names, strict=True):
             for line, tests in measuring.get_data().contexts_by_lineno(name).items():
                 self.timed.lines[path, line] = [test for test in tests if test]
         answer.send(self.timed)
+
+    def _forget_if_too_long(self) -> None:
+        """A test that was given up says nothing."""
+        if self.timed.seconds and list(self.timed.seconds.values())[-1] > 2 * TOO_LONG:
+            name = list(self.timed.seconds)[-1]
+            failed = [each for each in self.timed.failures if not each.startswith(f"{name} (")]
+            self.timed.failures = failed
 
     def _attempt(self, argument: tuple[Path, int, Order], answer: Connection) -> None:
         path, number, order = argument
@@ -170,6 +185,14 @@ class Host(Watching):
             old = function.__code__
             function.__code__ = codes[old.co_qualname, old.co_firstlineno]
         answer.send(self.run_until_failure(_chosen(self._items, order)))
+
+
+class TooLongError(Exception):
+    """A test computes for longer than mistakes are worth."""
+
+
+def _give_up(_signal: int, _frame: object) -> None:
+    raise TooLongError
 
 
 class Fresh(Watching):
