@@ -13,11 +13,15 @@ from contextlib import suppress
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from lmscore.models.decoding.parameters import Decoding, Sampling
+from lmscore.models.decoding.text_batch import Place, Prompt, Token
 from lmscore.models.language_model import LanguageModel
 from lmscore.models.loading import load_model
+from lmscore.server import call as server_call
+from lmscore.server.generation.call import Call, Mark, Wanted
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from tests.server.generating import (
@@ -214,6 +218,21 @@ async def test_a_reader_that_does_not_read_pauses_and_others_go_on() -> None:
     assert {i: t.token_ids for i, t in stream.texts.items()} == {
         i: t.token_ids for i, t in expected.items()
     }
+
+
+def test_tokens_are_unwritten_from_when_they_are_given_until_they_are_written() -> None:
+    nothing = np.array([], np.int64)
+    prompt = Prompt(0, b"", nothing, Decoding(), 0)
+    call = Call(Wanted(prompt, nothing), server_call.Call("Generate", "anna"))
+    for item in (Mark.READ, *(Token(Place(0, 0), i, -1.0, "a") for i in range(5))):
+        call.give(item)
+
+    assert call.unwritten == 5  # what is no token does not count
+    assert len(call.take(4)) == 4
+    assert call.unwritten == 5
+    call.written(3)
+    assert call.unwritten == 2
+    assert [item.token_id for item in call.take(9) if isinstance(item, Token)] == [3, 4]
 
 
 async def test_a_paused_call_that_is_cancelled_is_gone() -> None:
