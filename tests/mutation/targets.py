@@ -79,13 +79,19 @@ TARGETS = [
     _target(
         "decoding",
         _MODELS / "decoding",
-        "batch beam generate stopping text_batch text_writer",
+        "batch beam stopping",
         [
             "models/decoding/test_batch.py",
             "models/decoding/test_beam.py",
-            "models/decoding/test_generate.py",
             "models/decoding/test_stopping.py",
         ],
+    ),
+    _target(  # with a model that takes long to load without a compiler
+        "texts",
+        _MODELS / "decoding",
+        "generate text_batch text_writer",
+        ["models/decoding/test_generate.py", "models/decoding/test_stopping.py"],
+        plain=False,
     ),
     _target(
         "generation",
