@@ -132,9 +132,25 @@ def test_alternatives_come_with_their_token(demo: LanguageModel[Any]) -> None:
         assert token.alternatives[0] == (token.token_id, token.log_prob)  # it is the likeliest
 
 
-def test_a_bad_token_id_is_refused_at_once(demo: LanguageModel[Any]) -> None:
+@pytest.mark.parametrize("prompts", [["a"], []])
+def test_a_bad_token_id_is_refused_at_once(demo: LanguageModel[Any], prompts: list[str]) -> None:
     with pytest.raises(ParameterError, match="stop_token_ids"):
-        generate(demo, ["a"], Decoding(stop_token_ids=(10**9,)))
+        generate(demo, prompts, Decoding(stop_token_ids=(10**9,)))
+
+
+def test_a_prompt_is_penalized_for_its_own_words_alone(demo: LanguageModel[Any]) -> None:
+    settings = Decoding(repetition_penalty=3.0, max_tokens=4)
+    prompts = ["the function", "the", "function the of a value"]
+
+    together = {
+        place.prompt: text for place, (text, _, _) in texts_of(demo, prompts, settings).items()
+    }
+    alone = [next(iter(texts_of(demo, [prompt], settings).values()))[0] for prompt in prompts]
+    assert [together[i] for i in range(3)] == alone
+    assert alone != [
+        next(iter(texts_of(demo, [prompt], Decoding(max_tokens=4)).values()))[0]
+        for prompt in prompts
+    ]
 
 
 def test_without_prompts_there_are_no_texts(demo: LanguageModel[Any]) -> None:
