@@ -228,7 +228,7 @@ def run_pytest(tests: list[str], plugin: Watching, target: Target) -> int:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    first = ["-ptests.mutation.plain"] if target.plain else []
+    first = ["-ptests.mutation.plain", "-knot compile"] if target.plain else []
     return int(pytest.main([*first, *ARGUMENTS, *tests], plugins=[plugin]))
 
 

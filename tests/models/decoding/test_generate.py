@@ -155,3 +155,10 @@ def test_a_prompt_is_penalized_for_its_own_words_alone(demo: LanguageModel[Any])
 
 def test_without_prompts_there_are_no_texts(demo: LanguageModel[Any]) -> None:
     assert list(generate(demo, [], Decoding())) == []
+
+
+def test_equal_prompts_have_texts_of_their_own() -> None:
+    settings = Decoding(Sampling(), seed=3, num_sequences=3, min_tokens=30, max_tokens=30)
+    generated = texts_of(TableModel.random(8, letters=4), ["a", "a", "a"], settings)
+
+    assert len({text for text, _, _ in generated.values()}) == 9
