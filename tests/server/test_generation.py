@@ -224,8 +224,9 @@ def test_tokens_are_unwritten_from_when_they_are_given_until_they_are_written() 
     nothing = np.array([], np.int64)
     prompt = Prompt(0, b"", nothing, Decoding(), 0)
     call = Call(Wanted(prompt, nothing), server_call.Call("Generate", "anna"))
-    for item in (Mark.READ, *(Token(Place(0, 0), i, -1.0, "a") for i in range(5))):
-        call.give(item)
+    call.give(Mark.READ)
+    for i in range(5):
+        call.give(Token(Place(0, 0), i, -1.0, "a"))
 
     assert call.unwritten == 5  # what is no token does not count
     assert len(call.take(4)) == 4

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lmscore.models.decoding.parameters import Decoding
 from lmscore.models.decoding.stopping import StopStrings, TextStream
 from lmscore.models.decoding.text_writer import TextWriter
+from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.tokenization.decoder import WordDecoder
 from tests.models.decoding.table_model import BOS, EOS, TableModel
 
@@ -89,7 +90,7 @@ def test_words_are_separated_by_blanks(prompt: bytes, expected: bytes) -> None:
     assert b"".join(pieces) + decoder.finish() == expected
 
 
-class Letters:
+class Letters(TextDecoder):
     """A decoder whose tokens are bytes."""
 
     def push(self, token_id: int) -> bytes:
