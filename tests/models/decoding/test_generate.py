@@ -138,19 +138,14 @@ def test_a_bad_token_id_is_refused_at_once(demo: LanguageModel[Any], prompts: li
         generate(demo, prompts, Decoding(stop_token_ids=(10**9,)))
 
 
-def test_a_prompt_is_penalized_for_its_own_words_alone(demo: LanguageModel[Any]) -> None:
-    settings = Decoding(repetition_penalty=3.0, max_tokens=4)
-    prompts = ["the function", "the", "function the of a value"]
+def test_a_prompt_is_penalized_for_all_of_its_own_words_alone() -> None:
+    model = TableModel.random(8, letters=4)
+    settings = Decoding(repetition_penalty=5.0, max_tokens=1, min_tokens=1)
+    prompts = [f"{first} {last}" for first in "abcd" for last in "abcd"]
 
-    together = {
-        place.prompt: text for place, (text, _, _) in texts_of(demo, prompts, settings).items()
-    }
-    alone = [next(iter(texts_of(demo, [prompt], settings).values()))[0] for prompt in prompts]
-    assert [together[i] for i in range(3)] == alone
-    assert alone != [
-        next(iter(texts_of(demo, [prompt], Decoding(max_tokens=4)).values()))[0]
-        for prompt in prompts
-    ]
+    together = texts_of(model, prompts, settings)
+    alone = [next(iter(texts_of(model, [prompt], settings).values())) for prompt in prompts]
+    assert [together[Place(i, 0)][0] for i in range(16)] == [text for text, _, _ in alone]
 
 
 def test_without_prompts_there_are_no_texts(demo: LanguageModel[Any]) -> None:
