@@ -119,3 +119,9 @@ def test_equal_texts_share_their_rows_but_are_not_all_in_one_group() -> None:
     paths = paths_of([([1, 2, 3], 0, 0)] * 100)
 
     assert [len(group) for group in groups(paths, 3)] == [32, 32, 32, 4]
+
+
+def test_equal_texts_after_different_roots_share_nothing() -> None:
+    paths = paths_of([([1, 2, 3], 0, 0), ([1, 2, 3], 0, 1)])
+
+    assert [len(group) for group in groups(paths, 3)] == [1, 1]
