@@ -17,6 +17,14 @@ test: .venv/installed  ## Run the tests
 	@# The order is that of tests/conftest.py; by itself, xdist runs files of few tests last.
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
+# By itself: processes that share the tests among them would not be measured as one.
+.PHONY: coverage
+coverage: .venv/installed  ## Run the tests and see which branches they take
+	@mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine
+	$(BIN)/python -m coverage report
+
 check: lint types contract test  ## All that CI runs
 
 format: .venv/installed  ## Format the code and mend what can be mended
@@ -60,6 +68,8 @@ NBEST ?=
 SECTIONS ?=
 export KENLM_BIN NBEST
 bench: peers  ## Measure side by side with peers and write docs/performance.md (12 minutes)
+	@$(BIN)/pip install --quiet -c constraints.txt 'lmscore[bench]' \
+	  || echo "bench: ONNX Runtime could not be installed; it is not compared with"
 	$(BIN)/python -m benchmarks $(SECTIONS)
 
 bench-quick: .venv/installed  ## The same with small sizes, to build/bench-quick (2 minutes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 KENLM_ABSENT = "kenlm is not installed here: `make peers` (it needs a C++ compiler)"
-ONNX_ABSENT = "not installed here: `pip install onnx onnxruntime`"
+ONNX_ABSENT = "not installed here: `pip install 'lmscore[bench]'`"
 
 
 def module(name: str) -> Any | None:

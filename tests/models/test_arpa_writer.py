@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,23 @@ def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 
     assert not list((tmp_path / "model.arpa").iterdir())
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-0.01, "-0.01"),  # below it as float32: its digits are rounded up to the next power
+        (-1e-7, "-1e-7"),
+        (-1e-12, "-1e-12"),
+        (-0.00001, "-0.00001"),
+        (-9.999999, "-9.999999"),
+        (-99.5, "-99.5"),
+        (-1.17549435e-38, "-1.1754944e-38"),
+    ],
+)
+def test_a_number_is_as_short_as_it_can_be(tmp_path: Path, value: float, text: str) -> None:
+    write_arpa(unigrams(np.array([0, 0, 0, value], np.float32)), tmp_path / "model.arpa.gz")
+
+    written = gzip.decompress((tmp_path / "model.arpa.gz").read_bytes()).decode()
+    assert f"\n{text}\tw3\t" in written
+    assert np.float32(text) == np.float32(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 
 from lmscore.models.loading import load_model
 from lmscore.models.measures import (
+    NOTHING,
+    Measures,
     characters_of,
     entropy,
     kl_divergence,
+    lines_of,
     measure,
     perplexity,
     score_lines,
@@ -26,6 +30,30 @@ def test_negative_log_likelihood_of_the_worked_example() -> None:
 
     assert -log_prob / 4 == pytest.approx(1.835, abs=5e-4)
     assert perplexity(-2.51, 1) == pytest.approx(12.30, abs=5e-3)
+
+
+def test_what_is_as_good_as_impossible_has_an_infinite_perplexity() -> None:
+    assert perplexity(-1e5, 1) == math.inf
+
+
+def test_nothing_is_not_perplexing() -> None:
+    assert NOTHING.perplexity == NOTHING.perplexity_without_ends == 1.0
+    assert NOTHING.cross_entropy_bits == NOTHING.bits_per_character == 0.0
+
+
+def test_measures_of_a_single_event() -> None:
+    found = Measures(1, 1, 0, 1, -math.log(8), -math.log(8))
+
+    assert found.cross_entropy_nats == pytest.approx(math.log(8))
+    assert found.bits_per_character == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_lines_come_without_their_ends_and_only_those(end: bytes) -> None:
+    lines = lines_of(b"\na b\r\nc\rd\n\r\n\re" + end)
+    found = [lines.data[a:b].tobytes() for a, b in pairwise(lines.offsets.tolist())]
+
+    assert found == [b"", b"a b", b"c\rd", b"", b"\re"]
 
 
 @pytest.mark.parametrize(("kinds", "nats"), [(27, 3.296), (50257, 10.82)])

@@ -137,6 +137,7 @@ async def test_log_probs_are_those_of_score(kind: tuple[LanguageModel[Any], str]
 async def test_a_text_of_words_scores_what_was_generated(served: Connection) -> None:
     fields = {"sampling": wire.Sampling(), "num_sequences": 8, "max_tokens": 30, "seed": 6}
     stream = await generated(served, prompt="the", **fields)
+    assert len(stream.texts) == 8
     for text in stream.texts.values():
         ended = text.finished.reason == wire.FINISH_REASON_END_OF_TEXT
         score = wire.ScoreRequest(model=MODEL, texts=[text.text], context="the", eos=ended)

@@ -19,9 +19,12 @@ import pytest
 from numpy.typing import NDArray
 
 from lmscore.models.decoding.parameters import Decoding, Sampling
+from lmscore.models.decoding.text_batch import Place, Prompt, Token
 from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.models.loading import load_model
+from lmscore.server import call as server_call
 from lmscore.server.call import Priority
+from lmscore.server.generation.call import Call, Mark, Wanted
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2 import ListModelsRequest
@@ -270,6 +273,22 @@ async def test_a_reader_that_does_not_read_pauses_and_others_go_on() -> None:
     }
 
 
+def test_tokens_are_unwritten_from_when_they_are_given_until_they_are_written() -> None:
+    nothing = np.array([], np.int64)
+    prompt = Prompt(0, b"", nothing, Decoding(), 0)
+    call = Call(Wanted(prompt, nothing), server_call.Call("Generate", "anna"))
+    call.give(Mark.READ)
+    for i in range(5):
+        call.give(Token(Place(0, 0), i, -1.0, "a"))
+
+    assert call.unwritten == 5  # what is no token does not count
+    assert len(call.take(4)) == 4
+    assert call.unwritten == 5
+    call.written(3)
+    assert call.unwritten == 2
+    assert [item.token_id for item in call.take(9) if isinstance(item, Token)] == [3, 4]
+
+
 async def test_a_paused_call_that_is_cancelled_is_gone() -> None:
     model = SlowModel()
     async with serving(model, max_unwritten_tokens=100) as connection:
@@ -414,16 +433,26 @@ async def test_a_prompt_that_fails_ends_its_own_call_alone() -> None:
     model = SlowModel()
     model.poison = 4
     async with serving(model) as connection:
-        fields = {"max_tokens": 5, "banned_token_ids": [4]}
-        prompts = ["a", "ü", "b"]
-        good, bad, fine = await asyncio.gather(
-            *(generated(connection, prompt=prompt, **fields) for prompt in prompts),
-            return_exceptions=True,
-        )
+        model.go.clear()
+        runs = connection.stub.Generate(request(banned_token_ids=[4], **LONG))
+        await until(lambda: active(connection) == 1)  # its step holds the others back
+        fields = {"max_tokens": 5, "min_tokens": 5, "banned_token_ids": [4]}
+        calls = [
+            asyncio.create_task(generated(connection, prompt=prompt, **fields))
+            for prompt in ("a", "ü", "b")
+        ]
+        await until(lambda: connection.server.calls.running == 4)
+        await asyncio.sleep(0.1)
+        model.go.set()
+        good, bad, fine = await asyncio.gather(*calls, return_exceptions=True)
+        runs.cancel()
 
+    assert max(model.pieces) == 6  # <s> and a letter of each: they were read together
     assert isinstance(bad, grpc.aio.AioRpcError)
-    assert not isinstance(good, BaseException)
-    assert not isinstance(fine, BaseException)
+    assert bad.code() is grpc.StatusCode.INTERNAL
+    for result in (good, fine):
+        assert not isinstance(result, BaseException)
+        assert len(result.texts[0].token_ids) == 5
 
 
 async def test_memory_that_runs_out_has_a_status_and_the_loop_goes_on() -> None:

@@ -89,6 +89,40 @@ async def test_who_returns_from_a_pause_goes_before_those_who_have_had_nothing()
     newcomer.cancel()
 
 
+async def test_who_goes_while_returning_lets_those_behind_pass() -> None:
+    places = Places(1, 10)
+    await places.enter(1)
+    places.pause(1)
+    await places.enter(1)
+    returning = asyncio.create_task(places.return_from_pause(1))
+    await asyncio.sleep(0)
+    newcomer = await entering(places, 1)
+    assert places.waiting == 2
+
+    returning.cancel()
+    await asyncio.wait({returning})
+    assert places.waiting == 1
+    places.leave(1)
+    await asyncio.wait_for(newcomer, 5)
+    assert places.waiting == 0
+
+
+async def test_who_returns_after_its_deadline_gets_no_place() -> None:
+    places = Places(1, 10)
+    await places.enter(1)
+    places.pause(1)
+    await places.enter(1)
+    with calling(Call("Generate", "", deadline=time.monotonic() + 0.001)):
+        late = asyncio.create_task(places.return_from_pause(1))
+    await asyncio.sleep(0.002)
+    places.leave(1)
+
+    with pytest.raises(DeadlinePassedError):
+        await late
+    assert places.waiting == 0
+    await asyncio.wait_for(places.enter(1), 5)
+
+
 async def test_those_who_are_paused_count_among_those_who_wait() -> None:
     places = Places(1, 2)
     for _ in range(2):

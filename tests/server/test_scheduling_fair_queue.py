@@ -63,9 +63,10 @@ def test_bulk_work_gets_its_stated_share_while_urgent_work_never_ends() -> None:
 def test_the_share_of_bulk_work_is_not_saved_up_while_there_is_none() -> None:
     queue = queue_of(*(item("user") for _ in range(1000)))
     served(queue)
-    queue = queue_of(*(item("flood", bulk=True) for _ in range(10)), item("user"))
+    for each in (*(item("flood", bulk=True) for _ in range(10)), item("user")):
+        queue.add(each)
 
-    assert served(queue, 1)[0].call.priority is not Priority.BULK
+    assert served(queue, 1)[0].call.priority is Priority.INTERACTIVE
 
 
 def test_callers_alternate_however_much_each_has_waiting() -> None:

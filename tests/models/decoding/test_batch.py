@@ -227,6 +227,7 @@ def test_lengths_are_within_their_bounds(seed: int, max_tokens: int, min_tokens:
 
     tokens, reasons = run(batch)
 
+    assert len(reasons) == 10
     for sequence_id, reason in reasons.items():
         ids = [token_id for token_id, _ in tokens[sequence_id]]
         assert not {3, EOS} & set(ids[:-1])
@@ -246,6 +247,7 @@ def test_greedy_takes_the_likeliest_token_that_is_allowed() -> None:
 
     pairs = alone(model, NewSequence(settings))
 
+    assert len(pairs) == 8
     last = BOS
     for token_id, _ in pairs:
         allowed = [i for i in range(3, 8) if i != 4]

@@ -109,6 +109,7 @@ def test_a_stop_string_ends_a_hypothesis() -> None:
         ends_text=lambda tokens: tokens[-2:] == [3, 4] or tokens[-1:] == [5],
     )
 
+    assert FinishReason.STOP in {hypothesis.reason for hypothesis in found}
     for hypothesis in found:
         ids = hypothesis.token_ids
         stops = ids[-2:] == [3, 4] or (ids[-1] == 5 and len(ids) > 1)

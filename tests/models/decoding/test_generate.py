@@ -102,6 +102,7 @@ def test_a_stop_string_ends_the_texts_of_a_beam() -> None:
     settings = Decoding(Beam(20, 0.0, 10), max_tokens=4, stop_strings=(b"b c", b"d"))
     generated = texts_of(TableModel.random(8, letters=4), ["a"], settings)
 
+    assert FinishReason.STOP in {end.reason for _, _, end in generated.values()}
     for text, tokens, end in generated.values():
         words = " ".join("?$?abcd"[token.token_id] for token in tokens)
         assert text.strip() == words.split("b c")[0].split("d")[0].split("$")[0].strip()
@@ -125,15 +126,34 @@ def test_a_stop_token_is_no_part_of_the_text() -> None:
 def test_alternatives_come_with_their_token(demo: LanguageModel[Any]) -> None:
     ((_, tokens, _),) = texts_of(demo, ["the"], Decoding(max_tokens=3, alternatives=2)).values()
 
+    assert tokens
     for token in tokens:
         assert len(token.alternatives) == 2
         assert token.alternatives[0] == (token.token_id, token.log_prob)  # it is the likeliest
 
 
-def test_a_bad_token_id_is_refused_at_once(demo: LanguageModel[Any]) -> None:
+@pytest.mark.parametrize("prompts", [["a"], []])
+def test_a_bad_token_id_is_refused_at_once(demo: LanguageModel[Any], prompts: list[str]) -> None:
     with pytest.raises(ParameterError, match="stop_token_ids"):
-        generate(demo, ["a"], Decoding(stop_token_ids=(10**9,)))
+        generate(demo, prompts, Decoding(stop_token_ids=(10**9,)))
+
+
+def test_a_prompt_is_penalized_for_all_of_its_own_words_alone() -> None:
+    model = TableModel.random(8, letters=4)
+    settings = Decoding(repetition_penalty=5.0, max_tokens=1, min_tokens=1)
+    prompts = [f"{first} {last}" for first in "abcd" for last in "abcd"]
+
+    together = texts_of(model, prompts, settings)
+    alone = [next(iter(texts_of(model, [prompt], settings).values())) for prompt in prompts]
+    assert [together[Place(i, 0)][0] for i in range(16)] == [text for text, _, _ in alone]
 
 
 def test_without_prompts_there_are_no_texts(demo: LanguageModel[Any]) -> None:
     assert list(generate(demo, [], Decoding())) == []
+
+
+def test_equal_prompts_have_texts_of_their_own() -> None:
+    settings = Decoding(Sampling(), seed=3, num_sequences=3, min_tokens=30, max_tokens=30)
+    generated = texts_of(TableModel.random(8, letters=4), ["a", "a", "a"], settings)
+
+    assert len({text for text, _, _ in generated.values()}) == 9

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmscore.models.decoding.parameters import Decoding
 from lmscore.models.decoding.stopping import StopStrings, TextStream
+from lmscore.models.decoding.text_writer import TextWriter
+from lmscore.models.text_decoder import TextDecoder
 from lmscore.models.tokenization.decoder import WordDecoder
 from tests.models.decoding.table_model import BOS, EOS, TableModel
 
@@ -85,3 +88,33 @@ def test_words_are_separated_by_blanks(prompt: bytes, expected: bytes) -> None:
     pieces = [decoder.push(token_id) for token_id in (BOS, 3, 4, EOS)]
 
     assert b"".join(pieces) + decoder.finish() == expected
+
+
+class Letters(TextDecoder):
+    """A decoder whose tokens are bytes."""
+
+    def push(self, token_id: int) -> bytes:
+        return bytes([token_id])
+
+    def finish(self) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize("min_tokens", [0, 1, 3])
+def test_a_stop_string_counts_from_the_first_token_beyond_the_least_length(
+    min_tokens: int,
+) -> None:
+    settings = Decoding(min_tokens=min_tokens, max_tokens=9)
+    writer = TextWriter(Letters(), StopStrings([b"a"]), settings)
+
+    assert [writer.push(ord("a")) for _ in range(min_tokens)] == ["a"] * min_tokens
+    assert not writer.stopped
+    assert writer.push(ord("a")) == ""
+    assert writer.stopped
+
+
+def test_a_stop_token_has_no_text() -> None:
+    settings = Decoding(stop_token_ids=(ord("b"),), max_tokens=9)
+    writer = TextWriter(Letters(), StopStrings([]), settings)
+
+    assert writer.push(ord("a")) + writer.push(ord("b")) + writer.finish() == "a"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,11 @@ def test_rows_are_the_distinct_prefixes_that_something_follows(items: Items) -> 
     found = [prefix(trie, row) for row in range(len(trie))]
     assert len(found) == len(set(found))
     assert set(found) == expected
+    assert trie.tokens[:2].tolist() == trie.parents[:2].tolist() == [-1, -1]
+    whole = {
+        (root, *tokens[:end]) for tokens, _, root in items for end in range(1, 1 + len(tokens))
+    }
+    assert trie.prefixes == len(whole)
 
 
 @given(paths_strategy)
@@ -96,3 +103,25 @@ def test_groups_hold_every_path_once_and_no_more_rows_than_fit(items: Items, lim
     for group in chosen:
         trie = build_trie(subset(paths, np.array(group)), 2)
         assert len(trie) - trie.roots <= limit or len(group) == 1
+
+
+@given(paths_strategy, st.integers(1, 30))
+def test_a_group_ends_only_where_the_next_path_does_not_fit(items: Items, limit: int) -> None:
+    paths = paths_of(items)
+    chosen = [group.tolist() for group in groups(paths, limit)]
+
+    for group, following in pairwise(chosen):
+        together = subset(paths, np.array([*group, following[0]]))
+        assert build_trie(together, 2).prefixes > limit or len(together.ids) > 32 * limit
+
+
+def test_equal_texts_share_their_rows_but_are_not_all_in_one_group() -> None:
+    paths = paths_of([([1, 2, 3], 0, 0)] * 100)
+
+    assert [len(group) for group in groups(paths, 3)] == [32, 32, 32, 4]
+
+
+def test_equal_texts_after_different_roots_share_nothing() -> None:
+    paths = paths_of([([1, 2, 3], 0, 0), ([1, 2, 3], 0, 1)])
+
+    assert [len(group) for group in groups(paths, 3)] == [1, 1]

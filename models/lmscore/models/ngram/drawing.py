@@ -256,22 +256,35 @@ def _draw(
     goal = uniform * total
     more = 0.0  # what the words so far have beyond their unigrams' share
     first = i64(0)  # the first word after the last one of the list
-    likely = i64(_NONE)  # the last possible word, for sums that rounding ran past
     for j in range(count):
         word = excess.words[side, j]
         if word > first and share * sums[word - 1] + more > goal:
             return _first_above(sums, (goal - more) / share, first, word)
-        if excess.values[side, j] > -np.inf:
-            likely = word
         more += excess.weights[j]
         if share * sums[word] + more > goal and excess.values[side, j] > -np.inf:
             return word
         first = word + 1
     if first < sums.size and share * sums[sums.size - 1] + more > goal:
         return _first_above(sums, (goal - more) / share, first, i64(sums.size))
-    if likely == _NONE and first < sums.size:  # rounding ran past the last word
-        return _first_above(sums, np.inf, first, i64(sums.size))
-    return likely
+    return _last_possible(sums, share, excess, side, count)  # rounding ran past it
+
+
+@inline
+def _last_possible(
+    sums: NDArray[np.float64], share: float, excess: Excess, side: int, count: int
+) -> Any:
+    """The last word that has a weight, or -1."""
+    end = i64(sums.size)
+    for j in range(count - 1, -1, -1):
+        word = excess.words[side, j]
+        if word + 1 < end and share > 0.0 and sums[end - 1] > sums[word]:
+            return _first_above(sums, np.inf, word + 1, end)
+        if excess.values[side, j] > -np.inf:
+            return word
+        end = word
+    if end > 0 and share > 0.0 and sums[end - 1] > 0.0:
+        return _first_above(sums, np.inf, i64(0), end)
+    return i64(_NONE)
 
 
 @inline

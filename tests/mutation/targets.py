@@ -1,0 +1,131 @@
+"""Which tests are shown the mistakes of which modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_MODELS = Path("models/lmscore/models")
+_SERVER = Path("server/lmscore/server")
+_CLIENT = Path("client/lmscore/client")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Modules, the quick tests of them, and whether their loops are to run as plain Python."""
+
+    name: str
+    paths: list[Path]
+    tests: list[str]
+    plain: bool = True
+
+
+def _target(
+    name: str, folder: Path, modules: str, tests: list[str], *, plain: bool = True
+) -> Target:
+    paths = [folder / f"{module}.py" for module in modules.split()]
+    return Target(name, paths, [f"tests/{test}" for test in tests], plain)
+
+
+TARGETS = [
+    _target("measures", _MODELS, "measures windows", ["models/test_measures.py"]),
+    _target(
+        "arpa",
+        _MODELS / "ngram",
+        "arpa arpa_rows line_reader table vocabulary",
+        ["models/test_arpa.py"],
+    ),
+    _target("arpa-writer", _MODELS / "ngram", "arpa_writer", ["models/test_arpa_writer.py"]),
+    _target(
+        "ngram",
+        _MODELS / "ngram",
+        "automaton build children closure distribution grouping model results scoring words",
+        ["models/test_ngram_scores.py", "models/test_distribution.py", "models/test_contents.py"],
+    ),
+    _target("ngram-file", _MODELS / "ngram", "file", ["models/test_ngram_file.py"]),
+    _target("drawing", _MODELS / "ngram", "drawing", ["models/test_ngram_drawing.py"]),
+    _target("distribution", _MODELS, "distribution", ["models/test_distribution.py"]),
+    _target(
+        "kenlm",
+        _MODELS / "kenlm",
+        "binary hash_table hashing header interpolation model probing row search sections spans"
+        " trie trie_layout vocabulary word_hashes",
+        [
+            "models/kenlm/test_header.py",
+            "models/kenlm/test_damage.py",
+            "models/kenlm/test_model.py",
+            "models/kenlm/test_scores.py",
+        ],
+    ),
+    _target("network-trie", _MODELS / "network", "trie grouping", ["models/network/test_trie.py"]),
+    _target(  # in plain Python, a network takes too long
+        "network",
+        _MODELS / "network",
+        "scoring cpu cpu_output backend model",
+        ["models/network/test_scores.py"],
+        plain=False,
+    ),
+    _target(
+        "choosing",
+        _MODELS / "decoding",
+        "cuts rows selection weights alternatives random_numbers parameters",
+        [
+            "models/decoding/test_selection.py",
+            "models/decoding/test_random_numbers.py",
+            "models/decoding/test_parameters.py",
+            "models/decoding/test_frequencies.py",
+        ],
+    ),
+    _target(
+        "decoding",
+        _MODELS / "decoding",
+        "batch beam stopping",
+        [
+            "models/decoding/test_batch.py",
+            "models/decoding/test_beam.py",
+            "models/decoding/test_stopping.py",
+        ],
+    ),
+    _target(  # with a model that takes long to load without a compiler
+        "texts",
+        _MODELS / "decoding",
+        "generate text_batch text_writer",
+        ["models/decoding/test_generate.py", "models/decoding/test_stopping.py"],
+        plain=False,
+    ),
+    _target(
+        "generation",
+        _SERVER / "generation",
+        "call generator loop places prompts token_times",
+        ["server/test_generation.py", "server/test_generate.py", "server/test_places.py"],
+        plain=False,
+    ),
+    _target("ranking", _SERVER, "ranking", ["server/test_ranking.py"]),
+    _target(
+        "convert",
+        _SERVER / "convert",
+        "detect generate items models predict rescore score score_reply tokenize",
+        [
+            "server/test_convert.py",
+            "server/test_detect_errors.py",
+            "server/test_generate.py",
+            "server/test_predict.py",
+            "server/test_rescore.py",
+            "server/test_score.py",
+            "server/test_service.py",
+            "server/test_token_kinds.py",
+        ],
+        plain=False,
+    ),
+    _target(
+        "nbest-formats",
+        _CLIENT / "nbest_formats",
+        "blocks espnet format jsonl kaldi lockstep mlm_scoring moses nemo registry source srilm tsv"
+        " values",
+        [
+            "client/test_nbest.py",
+            "client/test_nbest_formats.py",
+            "client/test_nbest_round_trips.py",
+        ],
+    ),
+]
