@@ -54,9 +54,10 @@ async def refused(connection: Connection, size: int = 1) -> Failure:
 async def test_calls_beyond_the_limit_are_told_when_to_come_back() -> None:
     async with holding(max_concurrent_calls=3) as (connection, model):
         admission = admission_of(connection.server)
-        calls = [connection.stub.Score(request()) for _ in range(2)]
         stream = connection.stub.ScoreStream()
         await stream.write(wire.ScoreStreamRequest(score=request()))
+        await until(lambda: admission.calls == 1)  # as bulk work, it would be refused the last place
+        calls = [connection.stub.Score(request()) for _ in range(2)]
         await until(lambda: admission.calls == 3)
         failed = await refused(connection)
         model.go.set()
