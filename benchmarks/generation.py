@@ -50,8 +50,8 @@ class Sizes:
 
 
 QUICK = Sizes(
-    units=256, vocabulary=5_000, streams=(1, 64), ngram_tokens=60_000, ngram_words=10_000,
-    seconds=0.3, rounds=1,
+    units=128, vocabulary=2_000, streams=(1, 16), ngram_tokens=20_000, ngram_words=5_000,
+    seconds=0.2, rounds=1,
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    tokens=50_000, words=10_000, units=128, vocabulary=2_000, rounds=1, import_rounds=2
+    tokens=50_000, words=10_000, units=128, vocabulary=2_000, rounds=1, import_rounds=1
 )  # fmt: skip
 
 

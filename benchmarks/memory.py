@@ -40,7 +40,8 @@ class Sizes:
 
 
 QUICK = Sizes(
-    texts=(1_000,), batch_tokens=(2_048,), units=128, vocabulary=2_000, tokens=50_000, words=10_000
+    texts=(300,), batch_tokens=(2_048,), units=64, vocabulary=1_000, tokens=20_000, words=5_000,
+    rounds=1,
 )  # fmt: skip
 
 

@@ -81,5 +81,7 @@ def _frozen(value: object) -> object:
 
 def _plain(value: object) -> object:
     if isinstance(value, Path):
-        return value.name if value.is_absolute() and not value.is_relative_to(ROOT) else str(value)
+        if value.is_relative_to(ROOT):
+            return str(value.relative_to(ROOT))
+        return value.name if value.is_absolute() else str(value)
     return list(value) if isinstance(value, tuple) else value

@@ -11,7 +11,7 @@ CHANCE = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_to
 ANY_MACHINE = settings(deadline=None, suppress_health_check=CHANCE)
 # The same examples in every run, so that a change fails for what it changed; chance is for the
 # other profile.
-settings.register_profile("lmscore", ANY_MACHINE, max_examples=50, derandomize=True)
+settings.register_profile("lmscore", ANY_MACHINE, max_examples=30, derandomize=True)
 settings.register_profile("thorough", ANY_MACHINE, max_examples=1000)  # --hypothesis-profile
 settings.load_profile("lmscore")
 

@@ -46,7 +46,7 @@ from lmscore.models.network.training.session import Session
 progressed = Session.progressed
 
 def progressed_slowly(session, progress):
-    if progress.step > 50:
+    if progress.step > 15:
         time.sleep(0.5)
     progressed(session, progress)
 
@@ -163,10 +163,10 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def long_run(tmp_path: Path, name: str) -> list[object]:
     text = tmp_path / "text.txt"
     if not text.exists():
-        write_text(text, 160)
+        write_text(text, 80)
     return [
         *TINY, "--dropout", 0.2, "--epochs", 3, "--batch-size", 4, "--set",
-        "run.save_seconds=0.05", "--set", "training.evaluate_every=40", "-o",
+        "run.save_seconds=0.05", "--set", "training.evaluate_every=12", "-o",
         tmp_path / name, text,
     ]  # fmt: skip
 
