@@ -7,12 +7,24 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lmscore.models.errors import ModelError
+
+if TYPE_CHECKING:
+    ParameterType = click.ParamType
+else:
+
+    class ParameterType(click.ParamType):
+        """click's, which older versions cannot say the result's type of."""
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
 
 FAILURE = 1
 USAGE = 2

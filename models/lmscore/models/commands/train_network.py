@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from lmscore.models.commands.running import ProgressBar, progress_bar
+from lmscore.models.commands.running import ParameterType, ProgressBar, progress_bar
 from lmscore.models.errors import CapabilityError
 from lmscore.models.network.config import NetworkKind
 from lmscore.models.network.training.settings import Mode, TrainingSettings
@@ -54,7 +54,7 @@ _FLAGS = {
 }
 
 
-class _Sizes(click.ParamType[tuple[int, ...]]):
+class _Sizes(ParameterType[tuple[int, ...]]):
     """Units by layer, such as 650,650."""
 
     name = "sizes"

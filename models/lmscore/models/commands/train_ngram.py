@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmscore.models.commands.running import ProgressBar, progress_bar
+from lmscore.models.commands.running import ParameterType, ProgressBar, progress_bar
 
 if TYPE_CHECKING:
     from lmscore.models.estimation.training import TrainingReport, TrainingSettings
@@ -37,7 +37,7 @@ SMOOTHING_NAMES = (  # those of estimation.smoothing, whose import takes too lon
 )
 
 
-class _Bytes(click.ParamType[int]):
+class _Bytes(ParameterType[int]):
     """A number of bytes such as 4G."""
 
     name = "bytes"
@@ -51,7 +51,7 @@ class _Bytes(click.ParamType[int]):
         return int(float(match[1]) * (1 << _UNITS[match[2].upper()]))
 
 
-class _Counts(click.ParamType[tuple[int, ...]]):
+class _Counts(ParameterType[tuple[int, ...]]):
     """Counts by length, such as 0,0,1."""
 
     name = "counts"
