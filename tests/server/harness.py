@@ -82,7 +82,7 @@ def running_on_a_thread(settings: Settings, *served: ServedModel) -> Iterator[st
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    address, loop = started.result(timeout=110)
+    address, loop = started.result(timeout=280)
     try:
         yield address
     finally:
