@@ -56,7 +56,7 @@ async def test_calls_beyond_the_limit_are_told_when_to_come_back() -> None:
         admission = admission_of(connection.server)
         stream = connection.stub.ScoreStream()
         await stream.write(wire.ScoreStreamRequest(score=request()))
-        await until(lambda: admission.calls == 1)  # as bulk work, it would be refused the last place
+        await until(lambda: admission.calls == 1)  # last, as bulk work, it would be refused
         calls = [connection.stub.Score(request()) for _ in range(2)]
         await until(lambda: admission.calls == 3)
         failed = await refused(connection)
