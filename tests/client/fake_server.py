@@ -72,6 +72,7 @@ class Behaviour:
     stream_pause: threading.Event = field(default_factory=threading.Event)  # cleared: no answers
     calls: Counter[str] = field(default_factory=Counter)
     stream_requests: list[wire.ScoreRequest] = field(default_factory=list)
+    stream_outlasts_requests: bool = False  # it ends with its client's interest, not its requests
     deadlines: list[float | None] = field(default_factory=list)  # seconds left, of each call
     stream_ends: SimpleQueue[str] = field(default_factory=SimpleQueue)
     generate_requests: list[wire.GenerateRequest] = field(default_factory=list)
@@ -135,8 +136,11 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
                     yield from self._shuffled(held)
                     held = []
             yield from self._shuffled(held)
-            # The requests of a call that was cancelled can end as if they had all been sent.
-            ended = "well" if context.is_active() else ended
+            # A call's requests can end before it is known that the call was cancelled.
+            if not self.behaviour.stream_outlasts_requests:
+                ended = "well"
+            elif not ends_within(LONG_SECONDS, context):
+                ended = "left open"
         finally:
             self.behaviour.stream_ends.put(ended)
 

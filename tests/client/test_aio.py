@@ -172,6 +172,7 @@ async def test_a_stream_that_breaks_is_raised(
 async def test_an_abandoned_stream_is_cancelled(
     server: FakeServer, async_client: AsyncClient
 ) -> None:
+    server.behaviour.stream_outlasts_requests = True
     stream = async_client.score_stream(["a"] * 50_000, batch_texts=1, max_in_flight=2)
     async with aclosing(cast(Any, stream)) as answers:  # a generator to us
         await anext(answers)

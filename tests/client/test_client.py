@@ -481,6 +481,7 @@ def test_a_broken_stream_is_unavailable(server: FakeServer) -> None:
 def test_an_abandoned_stream_is_cancelled_and_leaves_no_thread(
     server: FakeServer, client: Client
 ) -> None:
+    server.behaviour.stream_outlasts_requests = True
     before = threading.active_count()
     answers = client.score_stream(["a"] * 50_000, batch_texts=1, max_in_flight=2)
     next(answers)
