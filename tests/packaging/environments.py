@@ -25,7 +25,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 LOWEST = HERE / "lowest.txt"
-TESTED_WITH = ("hypothesis", "psutil", "pytest", "pytest-asyncio", "pytest-timeout", "trustme")
+TESTED_WITH = (
+    "hypothesis",
+    "psutil",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-rerunfailures",
+    "pytest-timeout",
+    "trustme",
+)
 TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 EXTRAS = ("server", "cli", "plot", "tracing", "gpu")

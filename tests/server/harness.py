@@ -80,7 +80,15 @@ def running_on_a_thread(settings: Settings, *served: ServedModel) -> Iterator[st
             started.set_result((connection.server.address, asyncio.get_running_loop()))
             await stop.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=run)
     thread.start()
     address, loop = started.result(timeout=280)
     try:

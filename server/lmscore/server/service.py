@@ -122,7 +122,7 @@ class LanguageModelService(wire_grpc.LanguageModelServiceServicer):
         distributions = await self._scheduler.predict(
             served.model, work.prompts, work.top_k, bos=work.bos
         )
-        charge(len(work.prompts.offsets) - 1)  # each had one token worked out
+        charge(len(work.prompts))  # each had one token worked out
         return predict.predict_response(served, work, distributions)
 
     async def Generate(  # type: ignore[override]  # the stub knows only generators

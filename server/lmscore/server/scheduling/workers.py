@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
-from typing import Any
+from typing import Any, cast
 
 from lmscore.models.interruption import interruptible
 from lmscore.server.call import Priority
@@ -241,7 +241,7 @@ class Workers:
 
         with interruptible(unwanted):
             if len(entries) > 1:
-                compute_together([entry for entry in entries if isinstance(entry, JointEntry)])
+                compute_together(cast(list[JointEntry], entries))  # as all with a key
             else:
                 entries[0].compute()
         ended = time.monotonic()
