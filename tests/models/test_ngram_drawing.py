@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from lmscore.models.decoding.parameters import Beam, Decoding, Greedy, Sampling,
 from lmscore.models.decoding.rows import NewSequence
 from lmscore.models.language_model import Texts
 from lmscore.models.loading import load_model
+from lmscore.models.ngram import base_lists
 from lmscore.models.ngram.model import NgramModel
 from tests.models.backoff import random_backoff
 
@@ -27,6 +30,14 @@ def model_of(seed: int, folder: Path, *, grid: int = 0) -> NgramModel:
     loaded = load_model(backoff.write(folder / "model.arpa"))
     assert isinstance(loaded, NgramModel)
     return loaded
+
+
+@pytest.fixture(autouse=True, scope="module", params=[1, 4])
+def least_bytes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All states with followers are bases, or some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_lists, "LEAST_BYTES", request.param)
+        yield
 
 
 @pytest.fixture(scope="module", params=range(6))
@@ -125,6 +136,57 @@ def test_the_ends_of_the_numbers_give_the_first_and_the_last_word(
         assert word in possible
         beyond = np.exp(left[:word] if number == 0 else left[word + 1 :]).sum()
         assert beyond <= 1e-5 * np.exp(left).sum()
+
+
+def copy_of(model: NgramModel) -> NgramModel:
+    """The same model, which has drawn nothing yet."""
+    return NgramModel(
+        model.entries,
+        model.children,
+        model.vocabulary,
+        ngram_counts=model.ngram_counts,
+        has_unknown=model.has_unknown,
+    )
+
+
+@given(seed=st.integers(0, 2**31))
+def test_what_is_kept_changes_no_word(model: NgramModel, seed: int) -> None:
+    states = some_states(model, seed)
+    excluded = some_excluded(model, seed, len(states))
+    rng = np.random.default_rng(seed)
+    numbers, temperatures = rng.random(len(states)), rng.choice(TEMPERATURES, len(states))
+    expected = model.draw(states, temperatures, excluded, numbers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_lists, "MOST_WORDS", int(rng.integers(0, 200)))
+        patch.setattr(base_lists, "FIRST_WORDS", 1)
+        patch.setattr(base_lists, "FIRST_LISTS", 1)
+        forgetful = copy_of(model)
+        found = [
+            forgetful.draw(states[i : i + 1], temperatures[i : i + 1], excluded[i : i + 1], number)
+            for i, number in enumerate(numbers[:, None])
+        ]
+
+    assert [word for words, _ in found for word in words] == expected[0].tolist()
+    assert [log_prob for _, them in found for log_prob in them] == expected[1].tolist()
+
+
+def test_threads_draw_what_one_draws(model: NgramModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_lists, "MOST_WORDS", 100)
+    states = some_states(model, 3, count=400)
+    excluded, numbers = some_excluded(model, 3, 400), np.random.default_rng(3).random(400)
+
+    def draw(of: NgramModel) -> list[int]:
+        found = [
+            of.draw(states[i : i + 20], np.ones(20), excluded[i : i + 20], numbers[i : i + 20])
+            for i in range(0, 400, 20)
+        ]
+        return [word for words, _ in found for word in words.tolist()]
+
+    shared = copy_of(model)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(draw, [shared] * 8))
+    assert answers == [draw(copy_of(model))] * 8
 
 
 class Undrawn(NgramModel):

@@ -43,7 +43,10 @@ TARGETS = [
         ["models/test_ngram_scores.py", "models/test_distribution.py", "models/test_contents.py"],
     ),
     _target("ngram-file", _MODELS / "ngram", "file", ["models/test_ngram_file.py"]),
-    _target("drawing", _MODELS / "ngram", "drawing", ["models/test_ngram_drawing.py"]),
+    *(
+        _target(name, _MODELS / "ngram", name, ["models/test_ngram_drawing.py"])
+        for name in ("drawing", "excess", "base_lists")
+    ),
     _target("distribution", _MODELS, "distribution", ["models/test_distribution.py"]),
     _target(
         "kenlm",

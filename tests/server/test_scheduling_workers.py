@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from threading import Event
+from functools import partial
+from threading import Barrier, Event, current_thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -423,6 +424,41 @@ async def test_turns_of_texts_and_scoring_take_turns() -> None:
     await asyncio.to_thread(scheduler.close)
 
     assert turns[:3] == [1, 1, 1]  # before any of the bulk work that came earlier
+
+
+async def test_a_thread_takes_the_next_turn_itself_if_nothing_else_waits() -> None:
+    workers, names, over = Workers("ngram", 2, QueueLimits(), Observer()), list[str](), Event()
+
+    def turn() -> None:
+        names.append(current_thread().name)
+        if len(names) < 200:
+            workers.submit(Entry(Call("Generate", "lane"), turn, Load(1)))
+        else:
+            over.set()
+
+    both = Barrier(2)
+    meet = [Entry(Call("Score", ""), partial(both.wait, 60), Load(1)) for _ in range(2)]
+    await asyncio.gather(*map(workers.result, meet))  # so that there are two threads
+    workers.submit(Entry(Call("Generate", "lane"), turn, Load(1)))
+    assert await asyncio.to_thread(over.wait, 60)
+    workers.close()
+
+    assert len(set(names)) == 1
+
+
+async def test_a_thread_that_hands_out_more_than_it_can_take_gets_help() -> None:
+    workers, both = Workers("ngram", 2, QueueLimits(), Observer()), Barrier(2)
+    meet = [Entry(Call("Score", ""), partial(both.wait, 60), Load(1)) for _ in range(2)]
+
+    def hand_out() -> None:
+        for entry in meet:
+            workers.submit(entry)
+
+    workers.submit(Entry(Call("Generate", ""), hand_out, Load(1)))
+    numbers = [await asyncio.wrap_future(entry.future) for entry in meet]
+    workers.close()
+
+    assert sorted(numbers) == [0, 1]
 
 
 def test_a_turn_counts_for_what_could_be_scored_meanwhile_for_each_of_its_callers() -> None:

@@ -127,7 +127,7 @@ class DecodingBatch(Generic[State]):
             return _NOTHING
         numbers = uniforms(rows.seeds, rows.indices, rows.steps)
         plain = np.flatnonzero(~rows.in_beam)
-        drawn = plain[rows.only_drawn(plain)] if self._model.draws else _NO_IDS
+        drawn = self._drawn(plain) if self._model.draws else _NO_IDS
         log_probs = self._next_log_probs(drawn)
         changes = rows.changes()
         alternatives = Alternatives.of(log_probs, plain, rows.alternatives[plain], self._scratch)
@@ -143,6 +143,10 @@ class DecodingBatch(Generic[State]):
         self._beams = beams
         ids = rows.sequence_ids[plain]
         return StepResult(ids, tokens, chosen, reasons, alternatives, ended)
+
+    def _drawn(self, plain: NDArray[np.int64]) -> NDArray[np.int64]:
+        drawn: NDArray[np.int64] = plain[~np.isnan(self._rows.draw_temperatures[plain])]
+        return drawn
 
     def _next_log_probs(self, drawn: NDArray[np.int64]) -> LogProbs:
         """An array that selection may change and put back: (rows, vocabulary).
@@ -187,14 +191,12 @@ class DecodingBatch(Generic[State]):
         self, rows: NDArray[np.int64], changes: Changes, numbers: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The tokens of some rows as the model draws them, and their log-probabilities."""
-        filters, states = self._rows.filters, self._states
-        if len(rows) < len(self):
-            states = self._model.gather(states, rows)
+        states = self._states if len(rows) == len(self) else self._model.gather(self._states, rows)
         excluded = changes.banned.ids[rows]
         if changes.ends_banned.any():
             ends = np.where(changes.ends_banned[rows, None], changes.ends.ids[rows], NO_TOKEN)
             excluded = np.concatenate((excluded, ends), axis=1)
-        temperatures = np.where(filters.top_ks[rows] == 1, 0.0, filters.temperatures[rows])
+        temperatures = self._rows.draw_temperatures[rows]
         return self._model.draw(states, temperatures, excluded, numbers[rows])
 
     def _step_beams(
@@ -223,7 +225,7 @@ class DecodingBatch(Generic[State]):
         self._states, self._rows = self._kept(rows)
 
     def _kept(self, rows: NDArray[np.int64]) -> tuple[State, Rows]:
-        if np.array_equal(rows, np.arange(len(self._rows))):
+        if len(rows) == len(self._rows) and (rows[1:] > rows[:-1]).all():  # all, in order
             return self._states, self._rows
         return self._model.gather(self._states, rows), self._rows.take(rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -33,6 +34,9 @@ class FinishReason(IntEnum):
     DEAD_END = 4  # no token was possible: all that the model allows were banned
 
 
+_RUNNING, _STOP, _LENGTH, _END_OF_TEXT, _DEAD_END = map(int, FinishReason)  # for compiled code
+
+
 @dataclass(frozen=True, slots=True)
 class NewSequence:
     """A text to be generated from a state; its random numbers are those of (seed, index)."""
@@ -53,15 +57,17 @@ class Rows:
     in_beam: NDArray[np.bool_]
     seeds: NDArray[np.uint64]
     indices: NDArray[np.uint64]
-    steps: NDArray[np.int64]  # tokens generated so far
     min_tokens: NDArray[np.int64]
     max_tokens: NDArray[np.int64]
     alternatives: NDArray[np.int64]
     penalties: NDArray[np.float64]
     filters: Filters
-    seen: IdLists  # empty without a penalty
+    draw_temperatures: NDArray[np.float64]
+    """0 for the likeliest token. NaN: more is wanted than one token, drawn from all."""
     banned: IdLists
     ends: IdLists
+    steps: NDArray[np.int64]  # tokens generated so far
+    seen: IdLists  # of no width if no row has a penalty
 
     @classmethod
     def of(
@@ -72,25 +78,27 @@ class Rows:
         for each in settings:
             each.check_token_ids(len(vocabulary))
         penalties = np.array([each.repetition_penalty for each in settings], np.float64)
+        seen = _id_lists(
+            [
+                np.unique(sequence.prompt_ids) if penalty != 1.0 else _NO_IDS
+                for sequence, penalty in zip(sequences, penalties, strict=True)
+            ]
+        )
         return cls(
             sequence_ids=ids,
             in_beam=np.array([isinstance(each.strategy, Beam) for each in settings], np.bool_),
             seeds=np.array([sequence.seed for sequence in sequences], np.uint64),
             indices=np.array([sequence.index for sequence in sequences], np.uint64),
-            steps=np.zeros(len(ids), np.int64),
             min_tokens=np.array([each.min_tokens for each in settings], np.int64),
             max_tokens=np.array([each.max_tokens for each in settings], np.int64),
             alternatives=np.array([each.alternatives for each in settings], np.int64),
             penalties=penalties,
             filters=_filters([each.strategy for each in settings]),
-            seen=_id_lists(
-                [
-                    np.unique(sequence.prompt_ids) if penalty != 1.0 else _NO_IDS
-                    for sequence, penalty in zip(sequences, penalties, strict=True)
-                ]
-            ),
+            draw_temperatures=np.array([_draw_temperature(each) for each in settings], np.float64),
             banned=_id_lists([_banned(each, vocabulary) for each in settings]),
             ends=_id_lists([_ends(each, vocabulary) for each in settings]),
+            steps=np.zeros(len(ids), np.int64),
+            seen=_widened(seen, 1) if (penalties != 1.0).any() and not seen.ids.size else seen,
         )
 
     def __len__(self) -> int:
@@ -110,37 +118,26 @@ class Rows:
         banned = self.steps < self.min_tokens
         return Changes(self.penalties, self.seen, self.banned, self.ends, banned)
 
-    def only_drawn(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of some rows ask for no more than a token, likeliest or drawn from all: (rows,)."""
-        filters = self.filters
-        greedy = filters.top_ks[rows] == 1
-        whole = (filters.top_ks[rows] == 0) & (filters.top_ps[rows] == 1.0)
-        whole &= (filters.min_ps[rows] == 0.0) & (filters.temperatures[rows] >= _LEAST_DRAWN)
-        asks_more = (self.alternatives[rows] > 0) | (self.penalties[rows] != 1.0)
-        only: NDArray[np.bool_] = (greedy | whole) & ~asks_more
-        return only
-
     def reasons(
         self, rows: NDArray[np.int64], tokens: NDArray[np.int64], eos: int
     ) -> NDArray[np.uint8]:
         """Why the texts of some rows end with the tokens chosen, or RUNNING: (rows,)."""
-        reasons = np.where(
-            self.steps[rows] + 1 >= self.max_tokens[rows], FinishReason.LENGTH, FinishReason.RUNNING
-        ).astype(np.uint8)
-        reasons[(self.ends.ids[rows] == tokens[:, None]).any(axis=1)] = FinishReason.STOP
-        reasons[tokens == eos] = FinishReason.END_OF_TEXT
-        reasons[tokens == NO_TOKEN] = FinishReason.DEAD_END
+        reasons = np.empty(len(rows), np.uint8)
+        _find_reasons(self.steps, self.max_tokens, self.ends.ids, rows, tokens, eos, reasons)
         return reasons
 
     def after(self, tokens: NDArray[np.int64]) -> Self:
         """The rows with one more token each."""
         seen = self.seen
-        if seen.ids.size or (self.penalties != 1.0).any():
+        if seen.ids.size:
             if int(seen.counts.max()) == seen.ids.shape[1]:
                 seen = _widened(seen, max(16, 2 * seen.ids.shape[1]))
             _note(seen.ids, seen.counts, self.penalties, tokens)
-        columns = {each.name: getattr(self, each.name) for each in fields(self)}
-        return type(self)(**(columns | {"steps": self.steps + 1, "seen": seen}))
+        columns: Any = (*_SETTINGS(self), self.steps + 1, seen)
+        return type(self)(*columns)
+
+
+_SETTINGS = attrgetter(*(each.name for each in fields(Rows)[:-2]))  # all columns but the progress
 
 
 def _filters(strategies: list[Strategy]) -> Filters:
@@ -152,6 +149,16 @@ def _filters(strategies: list[Strategy]) -> Filters:
         np.array([each.top_p for each in sampling], np.float64),
         np.array([each.min_p for each in sampling], np.float64),
     )
+
+
+def _draw_temperature(settings: Decoding) -> float:
+    strategy = settings.strategy
+    if isinstance(strategy, Beam) or settings.alternatives or settings.repetition_penalty != 1.0:
+        return np.nan
+    if not isinstance(strategy, Sampling) or strategy.top_k == 1:
+        return 0.0
+    whole = not strategy.top_k and strategy.top_p == 1.0 and strategy.min_p == 0.0
+    return strategy.temperature if whole and strategy.temperature >= _LEAST_DRAWN else np.nan
 
 
 def _banned(settings: Decoding, vocabulary: Vocabulary) -> list[int]:
@@ -196,6 +203,26 @@ def _widened(lists: IdLists, width: int) -> IdLists:
     missing = width - lists.ids.shape[1]
     ids = np.pad(lists.ids, ((0, 0), (0, missing)), constant_values=NO_TOKEN)
     return IdLists(ids, lists.counts.copy())
+
+
+@kernel
+def _find_reasons(
+    steps: NDArray[np.int64],
+    max_tokens: NDArray[np.int64],
+    ends: NDArray[np.int64],  # (all rows, most)
+    rows: NDArray[np.int64],
+    tokens: NDArray[np.int64],
+    eos: int,
+    reasons: NDArray[np.uint8],  # filled in
+) -> None:
+    for i in range(rows.size):
+        row, token = rows[i], tokens[i]
+        reason = _LENGTH if steps[row] + 1 >= max_tokens[row] else _RUNNING
+        for j in range(ends.shape[1]):
+            reason = _STOP if ends[row, j] == token else reason
+        if token == eos:
+            reason = _END_OF_TEXT
+        reasons[i] = _DEAD_END if token == NO_TOKEN else reason
 
 
 @kernel

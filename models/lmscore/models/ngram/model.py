@@ -19,15 +19,10 @@ from lmscore.models.language_model import (
     TokenSequences,
 )
 from lmscore.models.ngram.automaton import ROOT, START, Children, Entries
+from lmscore.models.ngram.base_lists import BaseLists
 from lmscore.models.ngram.distribution import next_log_probs, unigram_row
-from lmscore.models.ngram.drawing import (
-    Excess,
-    UnigramSums,
-    by_probability,
-    draw_words,
-    likeliest_words,
-    unigram_sums,
-)
+from lmscore.models.ngram.drawing import by_probability, draw_words, likeliest_words
+from lmscore.models.ngram.excess import Excess, UnigramSums, unigram_sums
 from lmscore.models.ngram.results import (
     LN10,
     Events,
@@ -189,12 +184,17 @@ class NgramModel(LanguageModel[NDArray[np.uint32]]):
             likeliest_words(*model, self._likeliest, states, excluded, *memory, *found)
         else:
             sums = self._unigram_sums(temperature)
-            draw_words(*model, sums, states, excluded, uniforms, *memory, *found)
+            bases = self._base_lists.of(states, sums, memory)
+            draw_words(*model, sums, bases, states, excluded, uniforms, *memory, *found)
         return found
 
     @cached_property
     def _likeliest(self) -> NDArray[np.int64]:
         return by_probability(self._unigrams)
+
+    @cached_property
+    def _base_lists(self) -> BaseLists:
+        return BaseLists(self.entries, self.children, len(self._vocabulary))
 
     def _unigram_sums(self, temperature: float) -> UnigramSums:
         """The sums at a temperature; those of the last few are kept."""

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from typing import Any, cast
 
 from lmscore.models.interruption import interruptible
@@ -92,6 +92,8 @@ class Workers:
                 self._check_time(entry)
                 self._backlog.add(entry.call, entry.load)
             self._waiting.add(entry)
+            if current_thread() in self._threads and len(self._waiting) == 1:
+                return  # it takes this next: waking another up would have the two take turns
             if self._idle:
                 self._idle -= 1
                 self._changed.notify()
