@@ -277,13 +277,13 @@ def test_a_failure_before_the_first_answer_leaves_the_output_as_it_was(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_cannot_be_written_is_one_line(
+def test_a_folder_that_is_not_there_is_one_line(
     lmscore: Lmscore, nbest: Path, tmp_path: Path
 ) -> None:
     exit_code, _, err = lmscore("rescore", nbest, "-o", tmp_path / "no" / "best.txt")
 
-    assert exit_code == 1
-    assert err == f"lmscore: {tmp_path}/no/best.txt: No such file or directory\n"
+    assert exit_code == 2
+    assert err == f"lmscore: there is no folder {tmp_path}/no (see lmscore rescore --help)\n"
 
 
 def test_a_refused_list_is_named_and_the_others_are_ranked(
