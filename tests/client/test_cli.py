@@ -411,7 +411,9 @@ def test_the_only_model_need_not_be_named(
         (["score", "FILE", "--context", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--model", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--address", "\udcff"], "'\\udcff' is not UTF-8"),
-        (["score", "FILE", "--address", ""], "it is empty"),
+        (["score", "FILE", "--address", ""], "'' is not HOST:PORT"),
+        (["score", "FILE", "--address", "localhost"], "'localhost' is not HOST:PORT"),
+        (["score", "FILE", "--address", "http://a:1"], "leave out what stands before the host"),
         (
             ["rescore", "FILE", "--feature-weight", "a=1", "--feature-weight", "a=2"],
             "--feature-weight a is given more than once",
