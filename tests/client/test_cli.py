@@ -375,6 +375,19 @@ def test_batch_is_how_much_is_sent_at_a_time(
     assert server.behaviour.calls[method] == {"rescore": 2, "tokenize": 3}[subcommand]
 
 
+def test_there_is_no_perplexity_of_nothing(
+    lmscore: Lmscore, server: FakeServer, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "blank").write_text("\n")
+
+    problem = f"lmscore: {tmp_path}/empty: there is no text to measure\n"
+    assert lmscore("eval", tmp_path / "empty") == (1, "", problem)
+    assert lmscore("score", tmp_path / "empty") == (0, "", "0 texts\n")
+    out = lmscore("eval", tmp_path / "blank")[1]
+    assert out.splitlines()[-1].split() == ["without", "ends", "of", "lines", "-"]
+
+
 @pytest.mark.parametrize("subcommand", ["score", "eval"])
 def test_batch_is_how_much_a_stream_sends_at_a_time(
     server: FakeServer, lmscore: Lmscore, texts: Path, subcommand: str
