@@ -375,9 +375,7 @@ def test_batch_is_how_much_is_sent_at_a_time(
     assert server.behaviour.calls[method] == {"rescore": 2, "tokenize": 3}[subcommand]
 
 
-def test_there_is_no_perplexity_of_nothing(
-    lmscore: Lmscore, server: FakeServer, tmp_path: Path
-) -> None:
+def test_there_is_no_perplexity_of_nothing(lmscore: Lmscore, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "blank").write_text("\n")
 
