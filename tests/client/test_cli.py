@@ -191,12 +191,17 @@ def test_rescore_writes_winners_and_word_error_rates(lmscore: Lmscore, nbest: Pa
 
     assert exit_code == 0
     assert out == "u1\tx\nu2\tc d\n"  # -1.5 - 1.5 > -1.1 - 2
-    rows = [line.split() for line in err.splitlines()]
-    assert rows[1:] == [
+    *table, note = err.splitlines()
+    assert [line.split() for line in table[1:]] == [
         ["as", "given", "25.00%", "1", "4"],
         ["re-ranked", "50.00%", "2", "4"],
         ["oracle", "0.00%", "0", "4"],
     ]
+    assert note.endswith("the lists were better as given; `lmscore tune` looks for weights")
+
+
+def test_only_weights_that_make_it_worse_are_noted(lmscore: Lmscore, nbest: Path) -> None:
+    assert "better as given" not in lmscore("rescore", nbest, "--lm-weight", "0")[2]
 
 
 @pytest.mark.parametrize(
