@@ -191,12 +191,17 @@ def test_rescore_writes_winners_and_word_error_rates(lmscore: Lmscore, nbest: Pa
 
     assert exit_code == 0
     assert out == "u1\tx\nu2\tc d\n"  # -1.5 - 1.5 > -1.1 - 2
-    rows = [line.split() for line in err.splitlines()]
-    assert rows[1:] == [
+    *table, note = err.splitlines()
+    assert [line.split() for line in table[1:]] == [
         ["as", "given", "25.00%", "1", "4"],
         ["re-ranked", "50.00%", "2", "4"],
         ["oracle", "0.00%", "0", "4"],
     ]
+    assert note.endswith("the lists were better as given; `lmscore tune` looks for weights")
+
+
+def test_only_weights_that_make_it_worse_are_noted(lmscore: Lmscore, nbest: Path) -> None:
+    assert "better as given" not in lmscore("rescore", nbest, "--lm-weight", "0")[2]
 
 
 @pytest.mark.parametrize(
@@ -277,13 +282,13 @@ def test_a_failure_before_the_first_answer_leaves_the_output_as_it_was(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_cannot_be_written_is_one_line(
+def test_a_folder_that_is_not_there_is_one_line(
     lmscore: Lmscore, nbest: Path, tmp_path: Path
 ) -> None:
     exit_code, _, err = lmscore("rescore", nbest, "-o", tmp_path / "no" / "best.txt")
 
-    assert exit_code == 1
-    assert err == f"lmscore: {tmp_path}/no/best.txt: No such file or directory\n"
+    assert exit_code == 2
+    assert err == f"lmscore: there is no folder {tmp_path}/no (see lmscore rescore --help)\n"
 
 
 def test_a_refused_list_is_named_and_the_others_are_ranked(
@@ -375,6 +380,17 @@ def test_batch_is_how_much_is_sent_at_a_time(
     assert server.behaviour.calls[method] == {"rescore": 2, "tokenize": 3}[subcommand]
 
 
+def test_there_is_no_perplexity_of_nothing(lmscore: Lmscore, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "blank").write_text("\n")
+
+    problem = f"lmscore: {tmp_path}/empty: there is no text to measure\n"
+    assert lmscore("eval", tmp_path / "empty") == (1, "", problem)
+    assert lmscore("score", tmp_path / "empty") == (0, "", "0 texts\n")
+    out = lmscore("eval", tmp_path / "blank")[1]
+    assert out.splitlines()[-1].split() == ["without", "ends", "of", "lines", "-"]
+
+
 @pytest.mark.parametrize("subcommand", ["score", "eval"])
 def test_batch_is_how_much_a_stream_sends_at_a_time(
     server: FakeServer, lmscore: Lmscore, texts: Path, subcommand: str
@@ -411,7 +427,9 @@ def test_the_only_model_need_not_be_named(
         (["score", "FILE", "--context", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--model", "\udcff"], "'\\udcff' is not UTF-8"),
         (["score", "FILE", "--address", "\udcff"], "'\\udcff' is not UTF-8"),
-        (["score", "FILE", "--address", ""], "it is empty"),
+        (["score", "FILE", "--address", ""], "'' is not HOST:PORT"),
+        (["score", "FILE", "--address", "localhost"], "'localhost' is not HOST:PORT"),
+        (["score", "FILE", "--address", "http://a:1"], "leave out what stands before the host"),
         (
             ["rescore", "FILE", "--feature-weight", "a=1", "--feature-weight", "a=2"],
             "--feature-weight a is given more than once",

@@ -50,14 +50,14 @@ SETTINGS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"strategy": Beam(4, length_penalty=0.5, num_results=2)},
         {"beam": {"width": 4, "length_penalty": 0.5, "num_results": 2}},
     ),
-    ({"num_sequences": 3}, {"num_sequences": 3}),
+    ({"num_sequences": 3}, {"num_sequences": 3, "sampling": {}}),
     ({"max_tokens": 9, "min_tokens": 2}, {"max_tokens": 9, "min_tokens": 2}),
     ({"stop": ["\n", "é"]}, {"stop_strings": ["\n", "é"]}),
     ({"stop_token_ids": [0, 2**32 - 1]}, {"stop_token_ids": [0, 2**32 - 1]}),
     ({"banned_token_ids": [3]}, {"banned_token_ids": [3]}),
     ({"allow_unknown": True}, {"allow_unknown": True}),
-    ({"seed": 2**64 - 1}, {"seed": str(2**64 - 1)}),
-    ({"seed": 0}, {"seed": "0"}),
+    ({"seed": 2**64 - 1}, {"seed": str(2**64 - 1), "sampling": {}}),
+    ({"seed": 0}, {"seed": "0", "sampling": {}}),
     ({"seed": None}, {}),
     ({"repetition_penalty": 1.5}, {"repetition_penalty": 1.5}),
     ({"alternatives": 5}, {"alternatives": 5}),
@@ -104,6 +104,17 @@ def test_whole_texts_are_what_the_events_tell(client: Client) -> None:
     assert (answer[1].log_prob, answer[1].reason, answer[1].seed) == (-1.5, "length", 5)
     assert answer[1].score is None
     assert answer.model.fingerprint == FINGERPRINT
+
+
+def test_a_seed_is_for_texts_that_are_drawn_unless_a_strategy_is_named(
+    server: FakeServer, client: Client
+) -> None:
+    client.generate_texts("x", seed=5)
+    client.generate_texts("x", num_sequences=2)
+    client.generate_texts("x", seed=5, strategy=Greedy())
+
+    drawn = [request.WhichOneof("strategy") for request in server.behaviour.generate_requests]
+    assert drawn == ["sampling", "sampling", "greedy"]
 
 
 def test_beams_have_their_score(client: Client) -> None:
@@ -307,6 +318,9 @@ def test_what_no_message_can_hold_names_its_field(
         (lambda client: client.generate_texts("", stop="\n"), "stop_strings is one string"),
         (lambda client: client.generate_texts("", strategy="greedy"), "'greedy' is none of"),
         (lambda client: client.generate_texts("", temperature=1), "no setting 'temperature'"),
+        (lambda client: client.generate_texts(["the"]), "prompt is of type list; give a string"),
+        (lambda client: client.generate_texts("", stop=[7]), r"stop_strings\[0\] is of type int"),
+        (lambda client: client.score(["a", None]), r"texts\[1\] is of type NoneType"),
     ],
 )
 def test_arguments_of_a_wrong_kind_are_refused(

@@ -83,6 +83,12 @@ def test_what_is_wrong_with_a_folder_is_said(
         ("tsv", "id\t\ttext\nu\t1\tx\n", "nbest:1: column '' has no name"),
         ("tsv", "id\tlm\tam\ttext\nu\t1\tx\n", "nbest:2: expected id TAB lm TAB am TAB text"),
         ("tsv", "\n", "there are no n-best lists in it"),
+        ("csv", "utt,score,text\nu,1,x\n", "nbest:1: the first line has to name the columns: id,"),
+        ("csv", "id,score,score,text\n", "nbest:1: column 'score' has no name, or one that"),
+        ("csv", "id,score,text\nu,1,a, b\n", "nbest:2: 4 columns where the first line names 3"),
+        ("csv", "id,score,text\n\nu,x,a\n", "nbest:3: column score: 'x' is not a finite number"),
+        ("csv", 'id,score,text\nu,1,"a"b\n', "nbest:2: not comma-separated values"),
+        ("csv", "", "there are no n-best lists in it"),
         ("moses", "0 ||| x ||| a[0]= 1 a= 2 3 ||| 1\n", r"feature a\[0\] stands there twice"),
         ("mlm-scoring", '{3: {"hyp_1": {}}}', "nbest:1: 3 stands where an utterance's id should"),
         ("mlm-scoring", "{" + "[" * 100_000, "nbest:1: not JSON that can be read: nested too"),
@@ -112,12 +118,14 @@ def format_of(path: Path) -> str:
 
 
 BOTH = {ACOUSTIC: -1.0, LM: -2.0}
-EVERY_FORMAT = ["espnet", "jsonl", "kaldi", "mlm-scoring", "moses", "nemo", "srilm", "tsv"]
+EVERY_FORMAT = ["csv", "espnet", "jsonl", "kaldi", "mlm-scoring", "moses", "nemo", "srilm", "tsv"]
 
 
 @pytest.mark.parametrize(
     ("format_name", "nbest", "problem"),
     [
+        ("csv", list_with({"rank": 1.0}), "cannot have a feature named 'rank'"),
+        ("csv", list_with({}, name="a\nb"), "has a line end"),
         ("kaldi", list_with({}), "list u has no scores"),
         ("kaldi", list_with({"withlm": 1.0}), "cannot have a feature named 'withlm'"),
         ("kaldi", list_with({"lmonly": 1.0}), "cannot have a feature named 'lmonly'"),
@@ -150,6 +158,24 @@ def test_what_a_format_has_no_room_for_is_said(
 ) -> None:
     with pytest.raises(UnwritableError, match=problem):
         write_nbest(tmp_path / "out", [nbest], format=format_name)
+
+
+def test_spreadsheets_are_read_with_their_quotes_and_columns_in_any_order(tmp_path: Path) -> None:
+    rows = 'text,id,am,total\r\n"a, ""b""\r\nc",u,-1,7\r\n\r\nd,u,-2,8\r\n'
+    (tmp_path / "nbest").write_text(f"\ufeff{rows}", encoding="utf-8", newline="")
+
+    assert format_of(tmp_path / "nbest") == "csv"
+    [nbest] = read_nbest(tmp_path / "nbest")
+    assert nbest.id == "u"
+    assert [each.text for each in nbest.hypotheses] == ['a, "b"\nc', "d"]
+    assert [each.features for each in nbest.hypotheses] == [{"am": -1.0}, {"am": -2.0}]
+
+
+def test_fairseqs_output_is_known_though_not_read(tmp_path: Path) -> None:
+    (tmp_path / "nbest").write_text("S-0\tein haus\nH-0\t-0.25\ta house\n")
+
+    with pytest.raises(UnknownFormatError, match=r"grep \^H- FILE"):
+        list(read_nbest(tmp_path / "nbest"))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,20 @@ def test_tsv_with_named_columns(
     assert again(tmp_path_factory, lists, "tsv") == lists
 
 
+csv_ids = st.text(st.characters(exclude_characters="\r\n\ufeff", codec="utf-8"), min_size=1)
+
+
+@few
+@given(data=st.data(), names=st.lists(feature_names, max_size=4, unique=True))
+def test_csv(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, names: list[str]
+) -> None:
+    features = st.fixed_dictionaries(dict.fromkeys([*names, SCORE], finite))
+    texts = line_text | st.sampled_from(['a, "b"', '"', ",", " a", "''"])
+    lists = data.draw(lists_of(csv_ids, st.builds(Hypothesis, texts, features)))
+    assert again(tmp_path_factory, lists, "csv") == lists
+
+
 moses = st.builds(
     Hypothesis,
     texts,

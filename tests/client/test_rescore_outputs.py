@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -269,6 +271,37 @@ def test_what_cannot_be_meant_is_a_usage_error(
     assert (exit_code, out) == (2, "")
     assert problem in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_weight_for_a_feature_that_no_list_can_have_is_told_once(
+    lmscore: Lmscore, nbest: Path
+) -> None:
+    exit_code, out, err = lmscore("rescore", nbest, "--feature-weight", "acoustic=2")
+
+    assert (exit_code, out) == (2, "")
+    assert err.startswith("lmscore: --feature-weight acoustic: the lists have no such feature")
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
+def test_a_device_takes_what_is_written_and_nothing_lies_beside_it(
+    lmscore: Lmscore, nbest: Path, device: str
+) -> None:
+    exit_code, out, err = lmscore("rescore", nbest, "-o", device)
+
+    full = "lmscore: [Errno 28] No space left on device\n"
+    assert (exit_code, out, err) == ((0, "", "") if device == "/dev/null" else (1, "", full))
+    assert not Path(f"{device}.progress").exists()
+
+
+def test_a_pipe_gets_the_whole_output(lmscore: Lmscore, nbest: Path, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+
+    assert lmscore("rescore", nbest, "-o", pipe) == (0, "", "")
+    reader.join()
+    assert read == ["u1\ta\nu2\t\n"]
 
 
 def test_a_feature_is_not_replaced(lmscore: Lmscore, tmp_path: Path) -> None:

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+from click.testing import CliRunner
 
+from lmscore.server.command import command
+from lmscore.server.doubts import doubts
 from lmscore.server.settings_sources import (
+    ENVIRONMENT_PREFIX,
     ConfigurationError,
     format_settings,
     load_settings,
@@ -44,7 +49,7 @@ def test_a_value_that_cannot_be_used_is_named(flags: dict[str, Any], problem: st
     ("content", "problem"),
     [
         ("listen = 'x'", r"listen: 'x' is not HOST:PORT \(from file .*server.toml\)"),
-        ("no_such = 1", r"no_such: extra inputs are not permitted"),
+        ("no_such = 1", r"no_such: there is no such setting"),
         ("listen", "server.toml: "),
     ],
 )
@@ -94,6 +99,58 @@ def test_settings_are_shown_as_a_file_that_gives_them_again(tmp_path: Path) -> N
     assert tomllib.loads(shown)["model"] == ["m=a ü", "n=b"]
     assert "trace_ratio = 0.5  # flag" in shown.splitlines()
     assert load_settings({}, tmp_path / "server.toml")[0] == settings
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("modell = 'm=x'", "modell: there is no such setting; did you mean model?"),
+        ("max-texts = 3", "max-texts: there is no such setting; did you mean max_texts?"),
+        ("[server]", r"server: there is no such setting \(from file"),
+    ],
+)
+def test_a_misspelt_name_in_the_file_is_told_with_the_right_one(
+    tmp_path: Path, line: str, problem: str
+) -> None:
+    (tmp_path / "server.toml").write_text(f"{line}\n")
+
+    with pytest.raises(ConfigurationError, match=problem.replace("?", r"\?")):
+        load_settings({}, tmp_path / "server.toml")
+
+
+def found_doubts(*variables: str, **flags: Any) -> list[str]:
+    return list(doubts(load_settings(flags)[0], variables, ENVIRONMENT_PREFIX))
+
+
+def test_a_misspelt_variable_is_doubted_and_those_of_others_are_not() -> None:
+    [doubt] = found_doubts("LMSCORE_THREDS", "THREDS", "HOME")
+    assert doubt == "LMSCORE_THREDS: there is no such setting; did you mean LMSCORE_THREADS?"
+    others = ("LMSCORE_SERVICE_HOST", "LMSCORE_PORT", "LMSCORE_PORT_50051_TCP", "LMSCORE_TLS_CA")
+    assert not found_doubts("LMSCORE_ADDRESS", "LMSCORE_API_KEY", "LMSCORE_THREADS", *others)
+
+
+def test_an_admin_address_without_a_repository_is_doubted(tmp_path: Path) -> None:
+    admin = "127.0.0.1:0"
+    assert "set repository too" in found_doubts(admin=admin)[0]
+    assert not found_doubts(admin=admin, repository=str(tmp_path))
+
+
+def test_doubts_are_told_beside_the_settings_and_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, tiny_arpa: Path
+) -> None:
+    monkeypatch.setenv("LMSCORE_THREDS", "2")
+    arguments = ["--model", f"m={tiny_arpa}"]
+    shown = CliRunner().invoke(command, [*arguments, "--print-config"])
+    assert "LMSCORE_THREDS" in shown.stderr
+    assert "LMSCORE_THREDS" not in shown.stdout
+
+    with structlog.testing.capture_logs() as lines:
+        monkeypatch.setattr("lmscore.server.logs.configure_logs", lambda *_, **__: None)
+        tried = CliRunner().invoke(command, [*arguments, "--dry-run"])
+    assert tried.exit_code == 0, tried.output
+    assert [line["problem"] for line in lines if line["event"] == "no effect"] == [
+        "LMSCORE_THREDS: there is no such setting; did you mean LMSCORE_THREADS?"
+    ]
 
 
 def test_another_process_reads_the_same_settings() -> None:

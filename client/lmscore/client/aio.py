@@ -22,7 +22,7 @@ import grpc
 
 from lmscore.client.aio_stream import AsyncScoreStream
 from lmscore.client.batching import Window, async_batches, list_batcher, text_batcher
-from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
+from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings, checked_address
 from lmscore.client.convert import (
     detection,
     generation,
@@ -80,7 +80,7 @@ class AsyncClient:
         priority: Priority | None = None,
         channel: ChannelSettings = ChannelSettings(),  # noqa: B008 (frozen)
     ) -> None:
-        self.address = address
+        self.address = checked_address(address)
         self.model = model
         self.timeout = timeout
         self._closed = False

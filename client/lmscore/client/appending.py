@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,7 +84,8 @@ class AppendedFiles:
         """Hand everything to the disk: it survives the machine from now on."""
         for file in self._open.values():
             file.flush()
-            os.fsync(file.fileno())
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe or device has no disk
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Write the rest and close the files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,21 @@ _SERVICES = ("lmscore.v1.LanguageModelService", "lmscore.v1.ModelService")
 
 LONGEST_SECONDS = 1e9
 """A longer timeout would overflow gRPC's nanoseconds, and be over at once."""
+
+
+_NAMED = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|passthrough):.+", re.DOTALL)
+_HOST_AND_PORT = re.compile(r"[^/]*:[0-9]{1,5}")
+
+
+def checked_address(address: str) -> str:
+    """The address of a server; ValueError for what gRPC would take for another host or port.
+
+    HOST:PORT, or a name with one of gRPC's schemes. Without a port gRPC asks port 443.
+    """
+    if _HOST_AND_PORT.fullmatch(address) or _NAMED.fullmatch(address):
+        return address
+    advice = "; leave out what stands before the host" if "://" in address else ""
+    raise ValueError(f"{address!r} is not HOST:PORT{advice}")
 
 
 def may_be_several(address: str) -> bool:

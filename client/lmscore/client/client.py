@@ -13,7 +13,7 @@ from typing import Self, TypeVar, Unpack
 import grpc
 
 from lmscore.client.batching import Window, batches, list_batcher, text_batcher
-from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings
+from lmscore.client.channel import LONGEST_SECONDS, ChannelSettings, checked_address
 from lmscore.client.convert import (
     detection,
     generation,
@@ -77,7 +77,7 @@ class Client:
         priority: Priority | None = None,
         channel: ChannelSettings = ChannelSettings(),  # noqa: B008 (frozen)
     ) -> None:
-        self.address = address
+        self.address = checked_address(address)
         self.model = model
         self.timeout = timeout
         self._closed = False

@@ -102,7 +102,7 @@ Strategy: TypeAlias = Greedy | Sampling | Beam
 class GenerateSettings(ModelChoice, total=False):
     """How a prompt is continued, and when that ends. What is not given is the server's default."""
 
-    strategy: Strategy  # default Greedy()
+    strategy: Strategy  # default Greedy(); Sampling() with a seed or for several texts
     num_sequences: int  # texts, each with random numbers of its own; default 1; not for beams
     max_tokens: int  # a text ends after so many; default 128
     min_tokens: int  # nothing else ends a text before so many; default 0

@@ -6,12 +6,15 @@ take more than a second, which no wrong flag, ``--help`` or ``--print-config`` n
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmscore.server.doubts import doubts
 from lmscore.server.settings import Settings
 from lmscore.server.settings_sources import (
     ENVIRONMENT_PREFIX,
@@ -75,19 +78,26 @@ def _run(
         settings, origins = load_settings(given, config)
     except ConfigurationError as error:
         _fail(error, USAGE)
+    doubtful = list(doubts(settings, os.environ, ENVIRONMENT_PREFIX))
     if print_config:
+        for doubt in doubtful:
+            click.echo(f"lmscore-server: warning: {doubt}", err=True)
         click.echo(format_settings(settings, origins))
         return
     if not settings.model and not settings.repository:
         _fail("no model to serve: give --model NAME=PATH, or --repository DIR", USAGE)
-    _start(settings, dry_run=dry_run)
+    _start(settings, doubtful, dry_run=dry_run)
 
 
-def _start(settings: Settings, *, dry_run: bool) -> None:
+def _start(settings: Settings, doubtful: Sequence[str], *, dry_run: bool) -> None:
+    import structlog
+
     from lmscore.models.errors import ModelError
     from lmscore.server.logs import configure_logs
 
     configure_logs(settings.log_format, show_texts=settings.log_texts == "on")
+    for doubt in doubtful:
+        structlog.get_logger().warning("no effect", problem=doubt)
     try:
         if dry_run:
             _dry_run(settings)

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from lmscore.models import distribution
+from lmscore.models.compiling import when_compiling
 from lmscore.models.decoding import batch as decoding
 from lmscore.models.error_detection.calibration import read_calibration
 from lmscore.models.errors import CapabilityError
@@ -22,6 +23,7 @@ from lmscore.server.settings import Settings
 from lmscore.server.stages import StartError
 
 log = structlog.get_logger()
+_ONCE = "up to a minute, the first time on a machine and after an update; later starts have it"
 
 
 def placement_of(settings: Settings) -> Placement:
@@ -44,11 +46,11 @@ def load(
     source: ModelSource, placement: Placement, version: int = 1, *, copy: bool = False
 ) -> ServedModel:
     """Read a model; copy says whether to copy files that could be mapped. Raises ModelError."""
-    # The first load on a machine also compiles the kernels, which takes some twenty seconds.
     log.info("loading model", model=source.name, version=version, path=str(source.path))
     started = time.perf_counter()
-    model = load_model(source.path, placement=placement, copy=copy)
-    _warm_up(model)
+    with when_compiling(lambda: log.info("compiling", model=source.name, note=_ONCE)):
+        model = load_model(source.path, placement=placement, copy=copy)
+        _warm_up(model)
     hashed = fingerprint(source.path)
     seconds = time.perf_counter() - started
     calibration = read_calibration(source.path, hashed)

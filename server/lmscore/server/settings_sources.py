@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lmscore.server.doubts import closest_setting
 from lmscore.server.settings import Settings
 
 ENVIRONMENT_PREFIX = "LMSCORE_"
@@ -99,5 +100,8 @@ def _describe(error: ValidationError, origins: dict[str, str]) -> str:
             problems.append(message)
             continue
         name = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            meant = closest_setting(name)
+            message = "there is no such setting" + (f"; did you mean {meant}?" if meant else "")
         problems.append(f"{name}: {message} (from {origins.get(name, 'the caller')})")
     return "; ".join(problems)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmscore.models.commands.eval_command import command
+from lmscore.models.commands.train_command import command as train
 from lmscore.models.error_detection.calibration import (
     calibrate,
     calibration_path,
@@ -84,6 +85,32 @@ def test_the_command_writes_what_is_read(tmp_path: Path, tiny_arpa: Path) -> Non
     assert (told["words"], told["oov_words"], told["quantile"]) == (5, 1, 0.5)
     assert told["surprisal"] == read.threshold("surprisal")
     assert told["surprisal"] == pytest.approx(-ln(0.5), abs=1e-5)
+
+
+def test_text_that_the_model_was_trained_on_is_warned_of(tmp_path: Path) -> None:
+    model = tmp_path / "model.arpa"
+    lines = [f"w{i} x{i} y{i} z{i}\n" for i in range(40)]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    (tmp_path / "other.txt").write_text("".join(f"w{i} x{i + 1} y{i} z{i}\n" for i in range(39)))
+    smoothing = ("--smoothing", "witten-bell")
+    done = run_here(train, "lmscore-train", "ngram", *smoothing, tmp_path / "train.txt", model)
+    assert done.returncode == 0, done.stderr
+
+    def warned(text: str) -> bool:
+        done = run_here(command, "lmscore-eval", model, tmp_path / text, "--calibrate")
+        assert done.returncode == 0, done.stderr
+        return b"as if it was trained on this text" in done.stderr
+
+    assert warned("train.txt")
+    assert not warned("other.txt")
+
+
+def test_a_text_without_a_known_word_is_named(tmp_path: Path, tiny_arpa: Path) -> None:
+    (tmp_path / "dev.txt").write_text("unknowable\n")
+
+    done = run_here(command, "lmscore-eval", tiny_arpa, tmp_path / "dev.txt", "--calibrate")
+    assert done.returncode == 1
+    assert b"dev.txt: there is no word in it that the model knows" in done.stderr
 
 
 @pytest.mark.parametrize("options", [["--quantile", "0.9"], ["--calibrate", "--per-line"]])

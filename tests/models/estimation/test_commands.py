@@ -183,6 +183,23 @@ def test_figures_of_a_text(tmp_path: Path) -> None:
     assert [line[0] for line in lines] == ["1", "2"]
 
 
+@pytest.mark.parametrize("options", [[], ["--json"], ["--per-line"]])
+def test_there_is_no_perplexity_of_nothing(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "empty.txt").touch()
+
+    result = run("evaluate", FIXTURES / "order3.arpa", tmp_path / "empty.txt", *options)
+    assert result.returncode == 1
+    assert b"empty.txt: there is no text to measure\n" in result.stderr
+    assert b"perplexity  " not in result.stdout
+
+
+def test_blank_lines_have_no_words_to_be_perplexed_by(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text("\n\n")
+
+    result = run("evaluate", FIXTURES / "order3.arpa", tmp_path / "blank.txt")
+    assert result.stdout.decode().splitlines()[-1].endswith("ends of lines   -")
+
+
 def test_a_model_or_text_that_is_not_there_is_named(tmp_path: Path) -> None:
     for arguments in (
         (tmp_path / "none", SENTENCES),

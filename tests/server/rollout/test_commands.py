@@ -91,6 +91,20 @@ async def test_operators_need_a_key_and_encryption_where_a_server_has_them(
         assert "m version 1: ready, stable" in capsys.readouterr().err
 
 
+def test_dry_run_fails_if_there_is_no_model_where_one_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "configure_logs", lambda *_, **__: None)  # of this process
+    put_version(tmp_path / "too/deep", 1)
+    with capture_logs() as lines:
+        done = command_here("--repository", str(tmp_path / "too"), "--dry-run")
+
+    assert done.exit_code == 1
+    assert "too: there is no model in it" in done.stderr
+    problems = [line["problem"] for line in lines if line["event"] == "repository problem"]
+    assert problems[0] == "deep/m: not a version, which is a number from 1"
+
+
 def test_dry_run_tries_the_newest_version_of_each_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

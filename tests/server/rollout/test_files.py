@@ -84,6 +84,28 @@ def test_a_probe_is_what_its_file_says_and_may_be_absent(tmp_path: Path) -> None
     assert read_probe(tmp_path) == Probe("", -1.5, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        (["model.arpa"], "files, but no model: a model's files lie in NAME/VERSION/"),
+        (["news/model.arpa"], "news: no version in it: a model's files lie in NAME/VERSION/"),
+        (["v1/model.arpa"], "v1: no version in it"),
+        (["README", "news/1/model.arpa", "news/notes"], None),
+        ([".news/model.arpa", "news/.1/model.arpa"], None),
+        ([], None),
+    ],
+)
+def test_a_model_that_lies_where_no_version_is_looked_for_is_told(
+    tmp_path: Path, files: list[str], problem: str | None
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+
+    problems = scan(tmp_path).problems
+    assert [each.partition(problem or "")[0] for each in problems] == ([""] if problem else [])
+
+
 def test_what_does_not_belong_into_a_repository_is_told_and_the_rest_is_found(
     tmp_path: Path,
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from lmscore.client.cli.admin import admin
+from lmscore.client.cli.advice import advised
 from lmscore.client.cli.check import check
 from lmscore.client.cli.evaluate import evaluate
 from lmscore.client.cli.generate import generate
@@ -77,6 +78,8 @@ def _message(error: Exception) -> str:
             return str(error) or "interrupted"
         case OSError(filename=str(name)):
             return f"{name}: {error.strerror}"
+        case LmscoreError():
+            return advised(error)
         case _:
             return str(error)
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from lmscore.client.cli.advice import advised
 from lmscore.client.cli.check_report import Report
 from lmscore.client.cli.options import (
     batch_option,
@@ -180,7 +181,9 @@ def _failures() -> Iterator[None]:
         raise
     except click.ClickException as error:
         raise CheckFailedError(error.format_message()) from error
-    except (LmscoreError, FileError) as error:
+    except LmscoreError as error:
+        raise CheckFailedError(advised(error)) from error
+    except FileError as error:
         raise CheckFailedError(str(error)) from error
     except OSError as error:
         raise CheckFailedError(f"{error.filename}: {error.strerror}") from error

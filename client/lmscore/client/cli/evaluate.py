@@ -19,7 +19,7 @@ from lmscore.client.cli.output import answered_by, complain, json_line, output, 
 from lmscore.client.errors import ItemError
 from lmscore.client.measures import CorpusMeasures
 from lmscore.client.results import ModelIdentity
-from lmscore.client.textfile import LineReader
+from lmscore.client.textfile import FileError, LineReader
 
 _FIGURES = (
     "cross_entropy_nats",
@@ -67,6 +67,8 @@ def evaluate(
                     total.add(line.text, outcome)
             answered = answer.model
             shown()
+    if not total.texts and not failed:
+        raise FileError(lines.path, "there is no text to measure")
     with output() as out:
         out.write(_json(total, answered) if as_json else _text(total))
     if failed:
@@ -88,7 +90,15 @@ def _text(total: CorpusMeasures) -> str:
         f"{total.cross_entropy_bits:.6f} bits an event",
         "bits per character": f"{total.bits_per_character:.6f}",
         "perplexity": f"{total.perplexity:.6g}",
-        "  without unknown words": f"{total.perplexity_excluding_oov:.6g}",
-        "  without ends of lines": f"{total.perplexity_without_ends:.6g}",
+        "  without unknown words": _or_dash(
+            total.perplexity_excluding_oov, total.events - total.oov_events
+        ),
+        "  without ends of lines": _or_dash(
+            total.perplexity_without_ends, total.events - total.oov_events - total.texts
+        ),
     }
     return "".join(f"{name:<26}{value}\n" for name, value in rows.items())
+
+
+def _or_dash(perplexity: float, events: int) -> str:
+    return f"{perplexity:.6g}" if events else "-"

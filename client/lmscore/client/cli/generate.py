@@ -37,6 +37,13 @@ _PASSED_ON = (
 )
 
 
+def _temperature(value: Any) -> float:
+    """A number above zero; a usage error that says what others mean by zero."""
+    if finite(value) == 0:
+        raise click.BadParameter("0 is the likeliest token each time: leave out all that samples.")
+    return positive(value)
+
+
 @click.command()
 @click.argument("prompt", metavar="PROMPT|-", type=utf8)
 @click.option("--num", type=click.IntRange(min=1), default=1, metavar="N", help="Texts to write.")
@@ -61,7 +68,7 @@ _PASSED_ON = (
 )
 @click.option(
     "--temperature",
-    type=positive,
+    type=_temperature,
     metavar="X",
     help="Sample; below 1 likely tokens become likelier, above 1 less likely.",
 )

@@ -16,9 +16,14 @@ from lmscore.client.results import ModelInfo
 
 
 @click.command()
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait until every model answers, for as long as --timeout; fail if one cannot be loaded.",
+)
 @json_option
 @connection_options
-def models(as_json: bool, address: str, timeout: float) -> None:
+def models(wait: bool, as_json: bool, address: str, timeout: float) -> None:
     """List the server's models.
 
     The size is the order of n-grams, or the units of a network's hidden layers.
@@ -26,9 +31,12 @@ def models(as_json: bool, address: str, timeout: float) -> None:
     \b
     Examples:
       lmscore models
+      lmscore models --wait --timeout 120
       lmscore models --json --address scoring:50051 | jq -r .identity.fingerprint
     """
     with open_client(address, timeout) as client:
+        if wait:
+            client.wait_until_ready(timeout=timeout)
         found = client.list_models()
     with output() as out:
         if as_json:

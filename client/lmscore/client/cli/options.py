@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lmscore.client.channel import checked_address
 from lmscore.client.cli.security_options import open_client, security_options
 from lmscore.client.client import Client
 from lmscore.client.nbest import FORMATS
@@ -31,10 +32,11 @@ def utf8(value: str) -> str:
 
 
 def host_and_port(value: str) -> str:
-    """An address that is not empty, which gRPC would take for a name; a usage error otherwise."""
-    if not value.strip():
-        raise click.BadParameter("it is empty.")
-    return utf8(value)
+    """An address of a server; a usage error for what gRPC would take for another one."""
+    try:
+        return checked_address(utf8(value))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 def finite(value: Any) -> float:

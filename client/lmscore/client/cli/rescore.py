@@ -114,6 +114,7 @@ def rescore(
     \b
       jsonl        {"id": "utt1", "ref": "optional", "hyps": [["text", -3.1], ...]}
       tsv          id TAB score TAB text
+      csv          the same between commas, after a first line that names the columns
       moses        id ||| text ||| name= value ... ||| total
       mlm-scoring  {"utt1": {"ref": "...", "hyp_1": {"score": -3.1, "text": "..."}}}
       nemo         text TAB score                       with --beam-size

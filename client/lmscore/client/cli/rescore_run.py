@@ -45,7 +45,9 @@ class Job:
     def tracked(self) -> bool:
         """Whether progress is kept: not of standard output, pipes and devices."""
         path = Path(self.path)
-        return self.path != STDIN and (not path.exists() or path.is_file() or path.is_dir())
+        if self.path == STDIN or path.is_relative_to("/dev"):  # where /dev/stdout may be a file
+            return False
+        return not path.exists() or path.is_file() or path.is_dir()
 
 
 class _StandardOutput:
@@ -117,9 +119,9 @@ class Run:
             else output_named(self._job.output_format, known, features)
         )
         self._names = [*features, *([m.name for m in self._models] * self._output.adds_features)]
-        self._check(first, sparse=known.features_vary)
-        self._progress = self._begun(self._settings(name), resume=resume)
         uniform = not known.features_vary or features.keys() == {SCORE}
+        self._check(first, sparse=not uniform)
+        self._progress = self._begun(self._settings(name), resume=resume)
         rest = self._skipped(chain([first], lists))
         batches = self._rescorer.ranked(rest, uniform=features if uniform else None)
         self._batches = chain(list(islice(batches, 1)), batches)
@@ -131,6 +133,8 @@ class Run:
             raise click.UsageError("this format is a folder: name one with --output")
         if self._output.layout is Layout.FILE and path.is_dir():
             raise click.UsageError(f"--output {path} is a folder")
+        if self._output.layout is Layout.FILE and not path.parent.is_dir():
+            raise click.UsageError(f"there is no folder {path.parent}")
         if self._output.one_model and len(self._models) > 1:
             raise click.UsageError("the format has room for one language model: use tsv or jsonl")
         taken = [m.name for m in self._models if m.name in first.hypotheses[0].features]
@@ -265,6 +269,8 @@ class Run:
 
     def _make_place(self) -> None:
         """Make what is not there of the output, so that its progress can stand beside it."""
+        if not self._job.tracked:
+            return  # to open a pipe twice would end it for its reader
         if self._output.layout is Layout.FILE:
             Path(self._job.path).open("ab").close()
         else:

@@ -201,6 +201,8 @@ class Summary:
 
     def __str__(self) -> str:
         total = self.measures
+        if not total.texts:
+            return "0 texts"
         by = f" ({self.model.name} version {self.model.version})" if self.model else ""
         return (
             f"{total.texts} texts, {total.events} tokens, {total.oov_events} OOV; "

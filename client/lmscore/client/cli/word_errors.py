@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from lmscore.client.cli.output import table_text
+from lmscore.client.cli.output import complain, table_text
 from lmscore.client.requests import NBestList
 
 if TYPE_CHECKING:
@@ -61,3 +61,5 @@ class Comparison:
             rate = f"{errors.rate:.2%}" if errors.words else "-"  # no words, no rate
             table.add_row(name, rate, str(errors.errors), str(errors.words))
         click.echo(table_text(table), err=True, nl=False)
+        if self._wer.after.errors > self._wer.before.errors:
+            complain("note: the lists were better as given; `lmscore tune` looks for weights")

@@ -52,22 +52,28 @@ def checked_texts(texts: Sequence[str], field: str = "texts") -> Sequence[str]:
         raise TypeError(f"{field} is one string; give a list of strings")
     for i, text in enumerate(texts):
         if not _encodable(text):
-            raise invalid_argument(f"{field}[{i}]", HALF_A_PAIR)
+            raise _unusable(text, f"{field}[{i}]")
     return texts
 
 
 def checked_text(text: str, field: str) -> str:
     """The text, if UTF-8 can spell it."""
     if not _encodable(text):
-        raise invalid_argument(field, HALF_A_PAIR)
+        raise _unusable(text, field)
     return text
 
 
 def _encodable(text: str) -> bool:
     try:
-        return not isinstance(text, str) or text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
+        return text.isascii() or bool(text.encode())
+    except (UnicodeEncodeError, AttributeError):
         return False
+
+
+def _unusable(text: object, field: str) -> Exception:
+    if isinstance(text, str):
+        return invalid_argument(field, HALF_A_PAIR)
+    return TypeError(f"{field} is of type {type(text).__name__}; give a string")
 
 
 def checked_number(number: int | None, field: str, bits: int) -> int | None:

@@ -44,6 +44,8 @@ def generate_request(
     )
     if "strategy" in settings:
         _set_strategy(request, settings["strategy"])
+    elif settings.get("seed") is not None or settings.get("num_sequences", 1) > 1:
+        request.sampling.SetInParent()  # the likeliest text is one, whatever the seed
     return request
 
 

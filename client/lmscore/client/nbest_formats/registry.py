@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from lmscore.client.nbest_formats import espnet, jsonl, kaldi, mlm_scoring, moses, nemo, srilm, tsv
-from lmscore.client.nbest_formats.format import NBestFormat
+import re
+
+from lmscore.client.nbest_formats import (
+    csv_table,
+    espnet,
+    jsonl,
+    kaldi,
+    mlm_scoring,
+    moses,
+    nemo,
+    srilm,
+    tsv,
+)
+from lmscore.client.nbest_formats.format import Layout, NBestFormat
 from lmscore.client.nbest_formats.source import Source
 from lmscore.client.nbest_formats.values import SCORE, UnknownFormatError, is_number
 from lmscore.client.textfile import FileError
@@ -13,6 +25,7 @@ FORMATS: dict[str, NBestFormat] = {  # where several would take a file, the firs
     "jsonl": jsonl.FORMAT,
     "moses": moses.FORMAT,
     "tsv": tsv.FORMAT,
+    "csv": csv_table.FORMAT,
     "nemo": nemo.FORMAT,
     "srilm": srilm.FORMAT,
     "espnet": espnet.FORMAT,
@@ -50,6 +63,8 @@ def _refuse_ambiguous(source: Source, first: str) -> None:
     if first.lstrip().startswith("{") or tsv.has_header(first):
         return
     question = ""
+    if _FAIRSEQ.match(first):
+        question = "is this fairseq's output? `grep ^H- FILE | cut -c3-` makes tsv of it"
     match [is_number(cell) for cell in cells]:
         case [_, True] if source.beam_size is None:
             question = nemo.NEEDS_BEAM_SIZE + " (NeMo's format), or add a column with ids"
@@ -65,14 +80,18 @@ def _refuse_ambiguous(source: Source, first: str) -> None:
         raise UnknownFormatError(source.path, f"not clear: {question}", line=1)
 
 
+_FAIRSEQ = re.compile(r"[STHDP]-\d+\t")
+
+
 def _looks_like_id(cell: str) -> bool:
     """Whether a number is more likely an id than a score: it has no sign, point or exponent."""
     return cell.strip().isdigit()
 
 
 def _unknown(source: Source) -> UnknownFormatError:
-    expected = "; ".join(f"{name}: {known.shape}" for name, known in FORMATS.items())
-    line = None if source.is_folder else 1
+    line, other = (None, Layout.FILE) if source.is_folder else (1, Layout.FOLDER)
+    fitting = {name: known.shape for name, known in FORMATS.items() if known.layout is not other}
+    expected = "; ".join(f"{name}: {shape}" for name, shape in fitting.items())
     return UnknownFormatError(
         source.path,
         f"not a known n-best format (say which it is with --format; {expected})",

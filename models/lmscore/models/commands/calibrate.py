@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lmscore.models.commands.running import progress_bar
+from lmscore.models.commands.running import complain, progress_bar
 from lmscore.models.error_detection.calibration import (
     DEFAULT_QUANTILE,
     Calibration,
@@ -22,6 +22,11 @@ from lmscore.models.language_model import Texts
 from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.measures import lines_of
 
+_BY_HEART = (
+    "warning: the model expects nearly every word, as if it was trained on this text; "
+    "such thresholds suspect almost every word of another one: calibrate on text that it was not "
+    "trained on"
+)
 _CRITERIA: tuple[Criterion, ...] = ("surprisal", "misfit")
 
 
@@ -39,8 +44,10 @@ def calibrate_model(
                 for block in read_blocks(path, lambda _, done, size: bar.advance(done, size)):
                     yield lines_of(block.data)
 
-        calibration = calibrate(model, batches(), quantile or DEFAULT_QUANTILE)
+        calibration = calibrate(model, batches(), quantile or DEFAULT_QUANTILE, texts[0])
         path = write_calibration(model_file, fingerprint(model_file), calibration)
+    if calibration.known_by_heart:
+        complain("lmscore-eval", _BY_HEART)
     click.echo(_as_json(calibration, path) if as_json else _as_text(calibration, path))
 
 

@@ -109,6 +109,7 @@ def command(
         return
     windows = _windows(window, stride)
     # The compiler of their loops takes long to import, which --help and mistakes need not wait for.
+    from lmscore.models.errors import CorpusError
     from lmscore.models.estimation.corpus import read_blocks
     from lmscore.models.estimation.training import segmenter
     from lmscore.models.loading import load_model
@@ -130,6 +131,8 @@ def command(
                 if per_line:
                     click.echo("\n".join(_rows(scores, total.lines)))
                 total += measures
+    if not total.events:
+        raise CorpusError(texts[0], "there is no text to measure")
     if not per_line:
         click.echo(_as_json(total) if as_json else _as_text(total))
 
@@ -189,7 +192,15 @@ def _as_text(total: Measures) -> str:
         f"{total.cross_entropy_bits:.6f} bits an event",
         "bits per character": f"{total.bits_per_character:.6f}",
         "perplexity": f"{total.perplexity:.6g}",
-        "  without unknown words": f"{total.perplexity_excluding_oov:.6g}",
-        "  without ends of lines": f"{total.perplexity_without_ends:.6g}",
+        "  without unknown words": _or_dash(
+            total.perplexity_excluding_oov, total.events - total.oov_events
+        ),
+        "  without ends of lines": _or_dash(
+            total.perplexity_without_ends, total.events - total.oov_events - total.lines
+        ),
     }
     return "\n".join(f"{name:<26}{value}" for name, value in rows.items())
+
+
+def _or_dash(perplexity: float, events: int) -> str:
+    return f"{perplexity:.6g}" if events else "-"

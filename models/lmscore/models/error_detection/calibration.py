@@ -43,13 +43,22 @@ class Calibration:
         """What a word that is not an error seldom exceeds, in nats."""
         return self.quantiles[criterion][self.quantile]
 
+    @property
+    def known_by_heart(self) -> bool:
+        """Whether even seldom words fit better than anywhere, as in the text of the training."""
+        return self.quantiles["misfit"][DEFAULT_QUANTILE] < 0
+
 
 def calibrate(
-    model: LanguageModel[Any], texts: Iterable[Texts], quantile: float = DEFAULT_QUANTILE
+    model: LanguageModel[Any],
+    texts: Iterable[Texts],
+    quantile: float = DEFAULT_QUANTILE,
+    source: Path = Path("-"),
 ) -> Calibration:
     """Measure the words of texts, each of them a text by itself.
 
-    Raises ParameterError for a quantile that is none, CorpusError for texts without known words.
+    Raises ParameterError for a quantile that is none, CorpusError, which names the source, for
+    texts without known words.
     Keeps 8 bytes a word.
     """
     if not 0 < quantile < 1:
@@ -67,7 +76,7 @@ def calibrate(
             measured[name].append(figures[known].astype(np.float32))
     count = sum(map(len, measured["surprisal"]))
     if not count:
-        raise CorpusError(Path("-"), "there is no word in it that the model knows")
+        raise CorpusError(source, "there is no word in it that the model knows")
     shares = sorted({*_QUANTILES, quantile})
     # Of what was measured, never between two: an impossible word may be among them.
     quantiles = {

@@ -49,7 +49,9 @@ class Limits:
 def selector(message: common_pb2.ModelSelector) -> tuple[str, int | None, str | None]:
     """Name, version and label asked for; InvalidFieldError for an empty name, or for both."""
     if not message.name:
-        raise InvalidFieldError("model.name", "the name of a model is required")
+        raise InvalidFieldError(
+            "model.name", "the name of a model is required; ListModels tells them"
+        )
     version = message.version if message.HasField("version") else None
     label = message.label if message.HasField("label") else None
     if version is not None and label is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
@@ -26,6 +27,8 @@ from lmscore.server.service import ModelService
 from lmscore.server.settings import Settings
 from lmscore.server.stages import StartError
 from lmscore.v1 import model_service_pb2, model_service_pb2_grpc
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,18 @@ def build_follower(
 
 
 def newest_versions(settings: Settings) -> list[ModelSource]:
-    """What is to be loaded first of a repository, for whoever only tries it. Raises StartError."""
+    """What is to be loaded first of a repository, for whoever only tries it.
+
+    Raises StartError; also if there is nothing to try at all.
+    """
     if not settings.repository:
         return []
     try:
         found = scan(Path(settings.repository))
     except OSError as error:
         raise StartError(f"repository {settings.repository}: {error.strerror}") from None
+    for problem in found.problems:
+        log.warning("repository problem", problem=problem)
     newest = {name: max(m.versions) for name, m in found.models.items() if m.versions}
     sources = []
     for name, version in newest.items():
@@ -86,6 +94,8 @@ def newest_versions(settings: Settings) -> list[ModelSource]:
         if each.problem:
             raise StartError(f"{each.folder}: {each.problem}")
         sources.append(ModelSource(name=name, path=each.path))
+    if not sources and not settings.model:
+        raise StartError(f"repository {settings.repository}: there is no model in it")
     return sources
 
 

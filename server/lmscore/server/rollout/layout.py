@@ -14,6 +14,7 @@ from lmscore.server.rollout.serving import SERVING_FILE, Serving, ServingError, 
 
 PROBE_FILE = "probe.json"
 
+_PLACE = "a model's files lie in NAME/VERSION/, such as news/1/"
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 Stamp: TypeAlias = tuple[str, int, int, int]
@@ -62,6 +63,8 @@ def scan(root: Path) -> Found:
         except OSError as error:
             found.unreadable.add(folder.name)
             found.problems.append(f"{folder.name}: {error.strerror}")
+    if not found.models and any(path.is_file() for path in _entries(root)):
+        found.problems.append("files, but no model: " + _PLACE)
     return found
 
 
@@ -72,6 +75,8 @@ def _scan_model(folder: Path, problems: list[str]) -> FoundModel:
             versions[int(each.name)] = look(each)
         else:
             problems.append(f"{folder.name}/{each.name}: not a version, which is a number from 1")
+    if not versions and any(each.name != SERVING_FILE for each in _entries(folder)):
+        problems.append(f"{folder.name}: no version in it: {_PLACE}")
     try:
         serving: Serving | None = read_serving(folder / SERVING_FILE)
     except ServingError as error:

@@ -254,6 +254,17 @@ def test_what_cannot_be_trained_on_is_refused_with_its_name(tmp_path: Path, here
     assert "text.txt: no vocabulary" in here.refusal(*output, text, "--min-count", 1000)
 
 
+def test_a_refused_text_leaves_no_folder_behind(tmp_path: Path, here: Here) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "mine").mkdir()
+
+    for folder in ("new", "mine"):
+        refusal = here.refusal(*TINY, "-o", tmp_path / folder, tmp_path / "empty.txt")
+        assert "empty.txt: no text to train on" in refusal
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "mine").iterdir())
+
+
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, here: Here) -> None:
     text = write_text(tmp_path / "text.txt", 20)
     (tmp_path / "model").mkdir()

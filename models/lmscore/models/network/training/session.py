@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lmscore.models.errors import ModelFormatError, ModelNotFoundError
+from lmscore.models.errors import ModelError, ModelFormatError, ModelNotFoundError
 from lmscore.models.network.checkpoint import CONFIG_FILE, write_checkpoint
 from lmscore.models.network.training import files
 from lmscore.models.network.training.batches import SentenceBatches, make_batches
@@ -79,8 +80,8 @@ class Session:
         self._settings, self._folder = settings, folder
         self._watcher = watcher
         self._how = computing(settings)
-        _make_folder(folder / files.RUN_FOLDER)
-        self._prepared = prepare(settings, folder, step)
+        with _made(folder, folder / files.RUN_FOLDER):
+            self._prepared = prepare(settings, folder, step)
         data, seed = settings.data, settings.run.seed
         self.trainer = Trainer(
             make_module(settings, self._prepared),
@@ -209,11 +210,25 @@ def check_free(folder: Path) -> None:
             )
 
 
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def _made(*folders: Path) -> Iterator[None]:
+    """Folders that are there from the beginning, and stay only if nothing fails.
+
+    From the beginning, for whoever cannot write there need not wait for the text to be read.
+    """
+    made = [folder for folder in folders if not folder.exists()]
+    for folder in made:
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise TrainingError(f"{folder}: cannot be made: {error.strerror}") from None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be made: {error.strerror}") from None
+        yield
+    except ModelError:
+        with suppress(OSError):  # what is not empty is somebody's
+            for folder in reversed(made):
+                folder.rmdir()
+        raise
 
 
 def _absolute(settings: TrainingSettings) -> TrainingSettings:
