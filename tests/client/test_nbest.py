@@ -38,6 +38,14 @@ def test_lists_are_read_one_at_a_time(tmp_path: Path) -> None:
         next(lists)
 
 
+def test_hypotheses_may_be_objects(tmp_path: Path) -> None:
+    objects = '{"text": "x", "score": -1}, {"am": -2, "text": "y", "lm": 3.5}'
+    [of_objects] = read(tmp_path, '{"id": "a", "hyps": [' + objects + "]}")
+    [of_lists] = read(tmp_path, '{"id": "a", "hyps": [["x", -1], ["y", {"am": -2, "lm": 3.5}]]}')
+
+    assert of_objects == of_lists
+
+
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     lists = [NBestList("a", (Hypothesis("x", {SCORE: -0.1}),), "the reference")]
 
@@ -55,6 +63,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         ('{"id": "a", "hyps": []}', '"hyps" must be a list of at least one'),
         ('{"id": "a", "hyps": ["x"]}', r'"hyps"\[0\] must be \[text, score\]'),
         ('{"id": "a", "hyps": [["x", "1"]]}', "must be"),
+        ('{"id": "a", "hyps": [{"words": "x", "score": 1}]}', "must be"),
+        ('{"id": "a", "hyps": [{"text": "x", "score": "1"}]}', "'score' must be a number"),
         ('{"id": "a", "hyps": [["x", true]]}', "must be"),
         ('{"id": "a", "hyps": [["x", {"lm": "1"}]]}', "feature 'lm' must be a number"),
         ('{"id": "a", "hyps": [["x", {"lm": true}]]}', "feature 'lm' must be a number"),

@@ -12,7 +12,7 @@ from lmscore.client.nbest_formats.values import SCORE, checked
 from lmscore.client.requests import Hypothesis, NBestList
 from lmscore.client.textfile import FileError
 
-_HYPOTHESIS = "[text, score] or [text, {feature: value, …}]"
+_HYPOTHESIS = '[text, score], [text, {feature: value, …}] or {"text": text, feature: value, …}'
 
 
 def _read(source: Source) -> Iterator[NBestList]:
@@ -75,6 +75,9 @@ def _hypothesis(place: str, entry: Any) -> Hypothesis:
             return Hypothesis(encodable(text, place), _features(place, features))
         case [str(text), dict(features), [*columns]] if all(isinstance(c, str) for c in columns):
             return Hypothesis(encodable(text, place), _features(place, features), tuple(columns))
+        case {"text": str(text)}:
+            scores = {name: value for name, value in entry.items() if name != "text"}
+            return Hypothesis(encodable(text, place), _features(place, scores))
     raise ValueError(f"{place} must be {_HYPOTHESIS}")
 
 
