@@ -32,15 +32,21 @@ TARGETS = [
     _target(
         "arpa",
         _MODELS / "ngram",
-        "arpa arpa_rows line_reader table vocabulary",
+        "arpa arpa_rows line_reader table",
         ["models/test_arpa.py"],
     ),
     _target("arpa-writer", _MODELS / "ngram", "arpa_writer", ["models/test_arpa_writer.py"]),
     _target(
         "ngram",
         _MODELS / "ngram",
-        "automaton build children closure distribution grouping model results scoring words",
-        ["models/test_ngram_scores.py", "models/test_distribution.py", "models/test_contents.py"],
+        "automaton build children closure distribution grouping model results scoring vocabulary"
+        " words",
+        [
+            "models/test_ngram_scores.py",
+            "models/test_words.py",
+            "models/test_distribution.py",
+            "models/test_contents.py",
+        ],
     ),
     _target("ngram-file", _MODELS / "ngram", "file", ["models/test_ngram_file.py"]),
     _target("drawing", _MODELS / "ngram", "drawing", ["models/test_ngram_drawing.py"]),
