@@ -43,12 +43,18 @@ TARGETS = [
         " words",
         [
             "models/test_ngram_scores.py",
+            "models/test_ngram_format.py",
             "models/test_words.py",
             "models/test_distribution.py",
             "models/test_contents.py",
         ],
     ),
-    _target("ngram-file", _MODELS / "ngram", "file", ["models/test_ngram_file.py"]),
+    _target(
+        "ngram-file",
+        _MODELS / "ngram",
+        "file",
+        ["models/test_ngram_format.py", "models/test_ngram_file.py"],
+    ),
     _target("drawing", _MODELS / "ngram", "drawing", ["models/test_ngram_drawing.py"]),
     _target("distribution", _MODELS, "distribution", ["models/test_distribution.py"]),
     _target(
