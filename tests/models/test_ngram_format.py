@@ -10,9 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lmscore.models.errors import ModelFormatError
+from lmscore.models.language_model import ScoreBatch, Texts
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.file import open_ngram, save_ngram, verify_ngram
 from lmscore.models.ngram.model import NgramModel
@@ -308,3 +310,28 @@ def test_a_file_is_mapped_unless_a_copy_is_asked_for(two_orders: Path, tmp_path:
 
     assert mapped.vocabulary.pool[0] == ord("?")
     assert copied.vocabulary.pool[0] != ord("?")
+
+
+@pytest.mark.parametrize("section", [SLOTS, GROUPS, CHILDREN, TABLE])
+@pytest.mark.parametrize("filling", [b"\0", b"\1", b"\xff", b"\1\0\1\x7f\x81\0\1"])
+def test_no_data_lead_outside_the_arrays(
+    two_orders: Path, tmp_path: Path, section: int, filling: bytes
+) -> None:
+    page = Page(two_orders.read_bytes())
+    offset, size = page.places[section]
+    damaged = (filling * size)[:size]
+    path = tmp_path / "damaged.ngram"
+    path.write_bytes(page.data[:offset] + damaged + page.data[offset + size :])
+    model = open_ngram(path)
+    words, states = len(model.vocabulary), np.arange(page.levels[-1][0], dtype=np.uint32)
+    nothing = np.full((len(states), 1), -1)
+
+    texts = Texts.from_strings(["w1 w2 w3 w1 w4 w0", "", "w0 w0 unheard-of w2 w2 w4 w1"])
+    for per_token in (False, True):
+        model.score(ScoreBatch(texts, per_token=per_token))
+    assert model.next_log_probs(states).shape == (len(states), words)
+    for temperature in (0.0, 1.0):
+        some = np.full(len(states), temperature), nothing, np.linspace(0, 0.99, len(states))
+        drawn, _ = model.draw(states, *some)
+        assert (drawn >= -1).all()
+        assert (drawn < words).all()

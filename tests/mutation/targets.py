@@ -55,7 +55,12 @@ TARGETS = [
         "file",
         ["models/test_ngram_format.py", "models/test_ngram_file.py"],
     ),
-    _target("drawing", _MODELS / "ngram", "drawing", ["models/test_ngram_drawing.py"]),
+    _target(
+        "drawing",
+        _MODELS / "ngram",
+        "drawing",
+        ["models/test_ngram_drawing.py", "models/test_ngram_format.py"],
+    ),
     _target("distribution", _MODELS, "distribution", ["models/test_distribution.py"]),
     _target(
         "kenlm",
