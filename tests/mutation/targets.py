@@ -68,6 +68,7 @@ TARGETS = [
         "binary hash_table hashing header interpolation model probing row search sections spans"
         " trie trie_layout vocabulary word_hashes",
         [
+            "models/kenlm/test_look_ups.py",
             "models/kenlm/test_header.py",
             "models/kenlm/test_damage.py",
             "models/kenlm/test_model.py",
