@@ -7,15 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from lmscore.models.errors import ModelFormatError
-from lmscore.models.kenlm.binary import KenlmBinary
-from lmscore.models.kenlm.model import KenlmModel
-from lmscore.models.kenlm.probing import ProbingTables
-from lmscore.models.kenlm.trie_layout import TrieTables
-from lmscore.models.language_model import ScoreBatch, Texts
 
 # Some seconds of work, of which other work on the machine can make minutes. What hangs is found.
 pytestmark = pytest.mark.timeout(600)
@@ -68,40 +60,3 @@ def test_random_damage_neither_crashes_nor_hangs(name: str) -> None:
     assert refused + scored == FLIPS[name]
     assert refused > 0
     assert scored > 0
-
-
-@pytest.mark.parametrize(
-    "name", ["plain.trie", "plain.quantized", "plain.array", "plain.quantized_array"]
-)
-def test_a_level_that_ends_elsewhere_than_the_header_says_is_refused(name: str) -> None:
-    original = (FIXTURES / f"{name}.bin").read_bytes()
-    tables = KenlmBinary.read(np.frombuffer(original, np.uint8), Path("some.bin")).tables
-    assert isinstance(tables, TrieTables)
-    counts = [30, *tables.levels["count"].tolist()]
-    # Where the last pointer of each level is, in bits: that of the unigrams, and of longer n-grams.
-    pointers = [(8 * (tables.unigrams + 16 * counts[0] + 8), 64)]
-    for level in tables.levels[:-1]:
-        end = level["begin"] + (level["count"] + 1) * level["record_bits"]
-        pointers.append((int(end - level["pointer_bits"]), int(level["pointer_bits"])))
-
-    for length, (bit, bits) in enumerate(pointers, 2):
-        whole = int.from_bytes(original, "little")
-        stored = (whole >> bit) % 2**bits
-        assert stored > 0
-        damaged = (whole - (1 << bit)).to_bytes(len(original), "little")
-        count = counts[length - 1]
-        expected = f"the {length}-grams end at {count - 1} by their pointers, at {count} by the"
-        with pytest.raises(ModelFormatError, match=expected):
-            KenlmBinary.read(np.frombuffer(damaged, np.uint8), Path("some.bin"))
-
-
-def test_hash_tables_without_an_empty_bucket_end_every_search() -> None:
-    file = np.fromfile(FIXTURES / "plain.probing.bin", np.uint8)
-    tables = KenlmBinary.read(file, Path("full.bin")).tables
-    assert isinstance(tables, ProbingTables)
-    tables.file[tables.begins[0] :] |= 1
-
-    model = KenlmModel(KenlmBinary.read(file, Path("full.bin")))
-    scores = model.score(ScoreBatch(Texts.from_strings(["the boat left the harbour"])))
-
-    assert scores.token_counts.tolist() == [6]

@@ -1,4 +1,4 @@
-"""What KenLM's files are looked up by: its hash of words, its tables, and its sorted numbers."""
+"""What KenLM's files are looked up by: hashes, tables, sorted numbers, pointers; damaged ones too."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lmscore.models.errors import ModelFormatError
+from lmscore.models.kenlm.binary import KenlmBinary
 from lmscore.models.kenlm.hash_table import take_buckets
 from lmscore.models.kenlm.hashing import hash_words
+from lmscore.models.kenlm.model import KenlmModel
+from lmscore.models.kenlm.probing import ProbingTables
 from lmscore.models.kenlm.sections import Sections
 from lmscore.models.kenlm.spans import split_words
+from lmscore.models.kenlm.trie_layout import TrieTables
 from lmscore.models.kenlm.word_hashes import SortedWords, find_ids
-from lmscore.models.language_model import Texts
+from lmscore.models.language_model import ScoreBatch, Texts
 
+FIXTURES = Path(__file__).parent / "fixtures"
 MULTIPLIER = 0xC6A4A7935BD1E995
 
 
@@ -103,3 +108,50 @@ def test_words_are_what_stands_between_five_bytes(texts: list[bytes]) -> None:
         ]
         blank = bytes.maketrans(b"\0\t\n\r", b"    ")
         assert found == [word for word in text.translate(blank).split(b" ") if word]
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.trie", "plain.quantized", "plain.array", "plain.quantized_array"]
+)
+def test_a_level_that_ends_elsewhere_than_the_header_says_is_refused(name: str) -> None:
+    original = (FIXTURES / f"{name}.bin").read_bytes()
+    tables = KenlmBinary.read(np.frombuffer(original, np.uint8), Path("some.bin")).tables
+    assert isinstance(tables, TrieTables)
+    counts = [30, *tables.levels["count"].tolist()]
+    # Where the last pointer of each level is, in bits: that of the unigrams, and of longer n-grams.
+    pointers = [(8 * (tables.unigrams + 16 * counts[0] + 8), 64)]
+    for level in tables.levels[:-1]:
+        end = level["begin"] + (level["count"] + 1) * level["record_bits"]
+        pointers.append((int(end - level["pointer_bits"]), int(level["pointer_bits"])))
+
+    for length, (bit, bits) in enumerate(pointers, 2):
+        whole = int.from_bytes(original, "little")
+        stored = (whole >> bit) % 2**bits
+        assert stored > 0
+        damaged = (whole - (1 << bit)).to_bytes(len(original), "little")
+        count = counts[length - 1]
+        expected = f"the {length}-grams end at {count - 1} by their pointers, at {count} by the"
+        with pytest.raises(ModelFormatError, match=expected):
+            KenlmBinary.read(np.frombuffer(damaged, np.uint8), Path("some.bin"))
+
+
+def test_hash_tables_without_an_empty_bucket_end_every_search() -> None:
+    file = np.fromfile(FIXTURES / "plain.probing.bin", np.uint8)
+    tables = KenlmBinary.read(file, Path("full.bin")).tables
+    assert isinstance(tables, ProbingTables)
+    tables.file[tables.begins[0] :] |= 1
+
+    model = KenlmModel(KenlmBinary.read(file, Path("full.bin")))
+    scores = model.score(ScoreBatch(Texts.from_strings(["the boat left the harbour"])))
+
+    assert scores.token_counts.tolist() == [6]
+
+
+@pytest.mark.parametrize("kind", ["probing", "trie_wordless", "quantized", "quantized_array"])
+def test_a_file_cut_short_is_refused(kind: str) -> None:
+    original = np.fromfile(FIXTURES / f"plain.{kind}.bin", np.uint8)
+
+    for size in {*range(1, len(original), 61), len(original) - 1}:
+        with pytest.raises(ModelFormatError):
+            KenlmBinary.read(original[:size], Path("some.bin"))
+    assert KenlmBinary.read(original, Path("some.bin")).size == len(original)
