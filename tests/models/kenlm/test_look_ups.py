@@ -1,4 +1,4 @@
-"""What KenLM's files are looked up by: hashes, tables, sorted numbers, pointers; damaged ones too."""
+"""Hashes, tables, sorted numbers and pointers, by which KenLM's files are looked up."""
 
 from __future__ import annotations
 
