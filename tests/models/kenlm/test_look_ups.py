@@ -151,7 +151,7 @@ def test_hash_tables_without_an_empty_bucket_end_every_search() -> None:
 def test_a_file_cut_short_is_refused(kind: str) -> None:
     original = np.fromfile(FIXTURES / f"plain.{kind}.bin", np.uint8)
 
-    for size in {*range(1, len(original), 61), len(original) - 1}:
+    for size in range(1, len(original), 1 if len(original) < 4000 else 61):
         with pytest.raises(ModelFormatError):
             KenlmBinary.read(original[:size], Path("some.bin"))
     assert KenlmBinary.read(original, Path("some.bin")).size == len(original)

@@ -35,6 +35,8 @@ def test_loading_recognizes_a_kenlm_binary(kind: str) -> None:
     assert model.description.structure == NgramDescription(4, (30, 90, 132, 144))
     assert model.description.vocabulary_size == len(model.vocabulary) == 30
     assert model.description.has_unknown
+    assert model.description.parameter_count == 2 * (30 + 90 + 132) + 144
+    assert model.description.memory_bytes == (FIXTURES / f"plain.{kind}.bin").stat().st_size
 
 
 @pytest.mark.parametrize("kind", ["probing", "trie"])
