@@ -123,6 +123,15 @@ def leb128(data: bytes) -> tuple[int, bytes]:
     raise AssertionError("the data end within a number")
 
 
+def many_words() -> Backoff:
+    """So many that lists and the steps within them take several bytes."""
+    backoff = random_backoff(4, order=2, words=400, density=0.002)
+    words = [word for word in backoff.words if word != "<s>"]
+    for word in words[::2]:
+        backoff.probs["w0", word] = -1.5
+    return backoff
+
+
 def saved(folder: Path, backoff: Backoff) -> Path:
     model = load_model(backoff.write(folder / "model.arpa"))
     assert isinstance(model, NgramModel)
@@ -130,11 +139,12 @@ def saved(folder: Path, backoff: Backoff) -> Path:
     return folder / "model.ngram"
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=[*SHAPES, "many words"])
 def example(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Backoff, Page]:
-    backoff = random_backoff(3, **SHAPES[request.param])
+    shape = SHAPES.get(request.param)
+    backoff = random_backoff(3, **shape) if shape else many_words()
     path = saved(tmp_path_factory.mktemp("model"), backoff)
     return backoff, Page(path.read_bytes())
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lmscore.models.errors import TokenIdError
 from lmscore.models.language_model import (
@@ -22,6 +23,8 @@ from lmscore.models.language_model import (
     TokenSequences,
 )
 from lmscore.models.loading import load_model
+from lmscore.models.ngram import model as ngram_model
+from lmscore.models.ngram.drawing import UnigramSums, unigram_sums
 from lmscore.models.ngram.model import NgramModel
 from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts
 
@@ -389,3 +392,22 @@ def test_the_description_counts_what_the_file_holds(tiny_arpa: Path) -> None:
     assert description.has_unknown
     assert description.unknown_log_prob == pytest.approx(-LN10)
     assert description.memory_bytes > 0
+
+
+def test_what_drawing_needs_is_kept_for_the_last_sixteen_temperatures(
+    tiny_arpa: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_arpa)
+    computed = []
+
+    def noted(unigrams: NDArray[np.float32], temperature: float) -> UnigramSums:
+        computed.append(temperature)
+        return unigram_sums(unigrams, temperature)
+
+    monkeypatch.setattr(ngram_model, "unigram_sums", noted)
+    temperatures = [1.0 + i / 10 for i in range(16)]
+    for temperature in [*temperatures, *temperatures, 9.0, *temperatures[1:], temperatures[0]]:
+        model.draw(
+            model.initial_state(1), np.array([temperature]), np.empty((1, 0), int), np.zeros(1)
+        )
+    assert computed == [*temperatures, 9.0, temperatures[0]]
