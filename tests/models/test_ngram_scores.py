@@ -24,8 +24,11 @@ from lmscore.models.language_model import (
 )
 from lmscore.models.loading import load_model
 from lmscore.models.ngram import model as ngram_model
+from lmscore.models.ngram.arpa import read_arpa
+from lmscore.models.ngram.build import DuplicateEntryError, build_automaton
 from lmscore.models.ngram.drawing import UnigramSums, unigram_sums
 from lmscore.models.ngram.model import NgramModel
+from lmscore.models.ngram.table import OrderTable
 from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts
 
 LN10 = math.log(10)
@@ -411,3 +414,20 @@ def test_what_drawing_needs_is_kept_for_the_last_sixteen_temperatures(
             model.initial_state(1), np.array([temperature]), np.empty((1, 0), int), np.zeros(1)
         )
     assert computed == [*temperatures, 9.0, temperatures[0]]
+
+
+@given(length=st.integers(1, 3), data=st.data())
+def test_an_ngram_that_stands_there_twice_is_named_by_its_later_row(
+    folder: Path, length: int, data: st.DataObject
+) -> None:
+    table = read_arpa(random_backoff(4, words=4).write(folder / "model.arpa"))
+    level = table.orders[length - 1]
+    row = data.draw(st.integers(0, len(level) - 1))
+    place = data.draw(st.integers(0, len(level)))
+    columns = (level.ids, level.log10_probs, level.log10_backoffs)
+    table.orders[length - 1] = OrderTable(*(np.insert(c, place, c[row], axis=0) for c in columns))
+
+    with pytest.raises(DuplicateEntryError) as raised:
+        build_automaton(table)
+
+    assert (raised.value.length, raised.value.row) == (length, max(place, row + (place <= row)))
