@@ -424,8 +424,10 @@ def test_an_ngram_that_stands_there_twice_is_named_by_its_later_row(
     level = table.orders[length - 1]
     row = data.draw(st.integers(0, len(level) - 1))
     place = data.draw(st.integers(0, len(level)))
-    columns = (level.ids, level.log10_probs, level.log10_backoffs)
-    table.orders[length - 1] = OrderTable(*(np.insert(c, place, c[row], axis=0) for c in columns))
+    rows = np.insert(np.arange(len(level)), place, row)
+    table.orders[length - 1] = OrderTable(
+        level.ids[rows], level.log10_probs[rows], level.log10_backoffs[rows]
+    )
 
     with pytest.raises(DuplicateEntryError) as raised:
         build_automaton(table)
