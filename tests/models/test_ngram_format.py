@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections import defaultdict
@@ -129,6 +130,9 @@ def many_words() -> Backoff:
     words = [word for word in backoff.words if word != "<s>"]
     for word in words[::2]:
         backoff.probs["w0", word] = -1.5
+    by_id = sorted(backoff.words, key=lambda word: -backoff.probs[word,])
+    for i in (128, 256, 258):
+        backoff.probs["w1", by_id[i]] = -0.5
     return backoff
 
 
@@ -227,6 +231,20 @@ def test_what_follows_a_state_is_listed(example: tuple[Backoff, Page]) -> None:
     for ngram, state in ngrams(backoff, page):
         if len(ngram) < page.order:
             assert {words[i] for i in page.children(state)} == followers[ngram]
+
+
+def test_lists_of_many_bytes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    backoff = many_words()
+    model = open_ngram(saved(tmp_path, backoff))
+    words = model.vocabulary.tokens(range(len(model.vocabulary)))
+    contexts = ["w0", "w1", "w2"]
+
+    rows = model.next_log_probs(model.read(Texts.from_strings(contexts), bos=False))
+
+    for context, row in zip(contexts, rows, strict=True):
+        expected = [float(backoff.prob((context,), word)) * math.log(10) for word in words]
+        expected[words.index("<s>")] = -math.inf
+        assert row.tolist() == expected
 
 
 def number_of(page: Page, level: int, column: int) -> int:
