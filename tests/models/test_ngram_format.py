@@ -341,13 +341,13 @@ def test_a_file_is_mapped_unless_a_copy_is_asked_for(two_orders: Path, tmp_path:
 
 
 @pytest.mark.parametrize("section", [SLOTS, GROUPS, CHILDREN, TABLE])
-@pytest.mark.parametrize("filling", [b"\0", b"\1", b"\xff", b"\1\0\1\x7f\x81\0\1"])
+@pytest.mark.parametrize("filling", [b"\0", b"\1", b"\xff", b"\1\0\1\x7f\x81\0\1", b""])
 def test_no_data_lead_outside_the_arrays(
     two_orders: Path, tmp_path: Path, section: int, filling: bytes
 ) -> None:
     page = Page(two_orders.read_bytes())
     offset, size = page.places[section]
-    damaged = (filling * size)[:size]
+    damaged = ((filling or bytes([page.counts[0]])) * size)[:size]  # the first id that is none
     path = tmp_path / "damaged.ngram"
     path.write_bytes(page.data[:offset] + damaged + page.data[offset + size :])
     model = open_ngram(path)
