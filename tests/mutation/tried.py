@@ -107,11 +107,12 @@ class Watching:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self.timed.seconds[item.nodeid] = time.process_time() - before
 
-    def run_until_failure(self, items: list[pytest.Item]) -> str:
-        """The first failure of tests, or ""."""
-        for _ in self.run(items):
+    def run_until_failure(self, items: list[pytest.Item], order: Order) -> str:
+        """The first failure of tests, or ""; a test that computes for far too long ends all."""
+        for name in self.run(items):
             if self.timed.failures:
                 break
+            _allow(10 + 5 * order[name])  # a fixture may be new to this process
         return self.timed.failures[0] if self.timed.failures else ""
 
 
@@ -177,14 +178,13 @@ class Host(Watching):
 
     def _attempt(self, argument: tuple[Path, int, Order], answer: Connection) -> None:
         path, number, order = argument
-        _limit(order)
         codes = {}
         for code in _nested(_code_with(path, number)):
             codes[code.co_qualname, code.co_firstlineno] = code
         for function in self._functions[path]:
             old = function.__code__
             function.__code__ = codes[old.co_qualname, old.co_firstlineno]
-        answer.send(self.run_until_failure(_chosen(self._items, order)))
+        answer.send(self.run_until_failure(_chosen(self._items, order), order))
 
 
 class TooLongError(Exception):
@@ -212,14 +212,14 @@ class Fresh(Watching):
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of running all tests."""
-        self.run_until_failure(_chosen(session.items, self._order))
+        self.run_until_failure(_chosen(session.items, self._order), self._order)
         return True
 
 
 def attempt_fresh(argument: tuple[Target, Path, int, Order], answer: Connection) -> None:
     """Run tests with a mistake that is there from the start; answers what failed, or ""."""
     target, path, number, order = argument
-    _limit(order)
+    _allow(30)  # for what is imported
     _pretend(path, _code_with(path, number))
     plugin = Fresh(order)
     files = sorted({name.split("::")[0] for name in order})
@@ -240,9 +240,10 @@ def run_pytest(tests: list[str], plugin: Watching, target: Target) -> int:
     return int(pytest.main([*first, *ARGUMENTS, *tests], plugins=[plugin]))
 
 
-def _limit(order: Order) -> None:
-    allowed = int(3 + 5 * sum(order.values()))
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed))
+def _allow(seconds: float) -> None:
+    """Have this process ended when it has computed for so many seconds more."""
+    limit = int(time.process_time() + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 def _chosen(items: list[pytest.Item], order: Order) -> list[pytest.Item]:
