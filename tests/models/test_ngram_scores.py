@@ -250,6 +250,9 @@ def test_ids_and_words_are_inverse(whole_model: tuple[NgramModel, list[str]]) ->
     ids = [i for i in range(len(vocabulary)) if i != vocabulary.bos_id]
     assert [vocabulary.id(word) for word in vocabulary.tokens(ids)] == ids
     assert vocabulary.token(vocabulary.bos_id) == "<s>"
+    for bad in (-1, len(vocabulary)):
+        with pytest.raises(IndexError):
+            vocabulary.token(bad)
 
 
 def test_a_text_worked_out_by_hand(tiny_arpa: Path) -> None:
