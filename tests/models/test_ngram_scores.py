@@ -231,6 +231,21 @@ def test_what_is_not_an_event_is_unknown(tiny_arpa: Path, word: str) -> None:
     assert model.tokenize(Texts.from_strings([word])).oov.tolist() == [True]
 
 
+def test_the_end_of_text_may_be_the_likeliest_word(model_of: Save) -> None:
+    backoff = random_backoff(3)
+    backoff.probs["</s>",] = -0.001
+    model = model_of(backoff)
+    assert model.vocabulary.eos_id == 0
+    texts = random_texts(backoff, 4)
+    for per_token in (False, True):
+        for eos in (False, True):
+            scores = scored(model, texts, per_token=per_token, eos=eos)
+            events = [backoff.events(text, eos=eos) for text in texts]
+            assert scores.token_counts.tolist() == [len(each) for each in events]
+            expected = [sum(map(float, each)) * LN10 for each in events]
+            assert scores.log_probs.tolist() == pytest.approx(expected)
+
+
 def test_the_end_of_text_may_be_written_out(tiny_arpa: Path) -> None:
     model = load_model(tiny_arpa)
     texts = Texts.from_strings(["b </s>"])
