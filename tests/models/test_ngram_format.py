@@ -363,3 +363,17 @@ def test_no_data_lead_outside_the_arrays(
         drawn, _ = model.draw(states, *some)
         assert (drawn >= -1).all()
         assert (drawn < words).all()
+
+
+def test_where_no_slot_is_empty_other_words_are_unknown_still(
+    two_orders: Path, tmp_path: Path
+) -> None:
+    data = bytearray(two_orders.read_bytes())
+    offset, size = Page(bytes(data)).places[TABLE]
+    data[offset : offset + size] = b"\xff" * size
+    path = tmp_path / "full.ngram"
+    path.write_bytes(data)
+    model = open_ngram(path)
+
+    assert model.vocabulary.id("w1") == model.vocabulary.unk_id
+    assert model.score(ScoreBatch(Texts.from_strings(["w1 w2"]))).oov_counts.tolist() == [2]
