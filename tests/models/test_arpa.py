@@ -7,6 +7,7 @@ import gzip
 import lzma
 import math
 import re
+import tempfile
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
@@ -25,6 +26,7 @@ from lmscore.models.loading import fingerprint, load_model
 from lmscore.models.ngram import line_reader
 from lmscore.models.ngram.arpa import read_arpa
 from lmscore.models.ngram.arpa_rows import exact_float32
+from lmscore.models.ngram.line_reader import LineReader
 from tests.conftest import TINY_ARPA
 from tests.models.backoff import random_backoff
 
@@ -107,6 +109,13 @@ def test_what_only_one_dialect_allows_is_warned_of(
     assert repaired == log_prob(tiny_arpa)
 
 
+def test_back_offs_at_the_top_are_not_kept(write: Write) -> None:
+    path = write(TINY_ARPA.replace("a b\n", "a b\t-1\n").replace("b </s>\n", "b </s>\t-1.5e-9\n"))
+    with pytest.warns(ModelFormatWarning, match="back-offs of 2 2-grams"):
+        table = read_arpa(path)
+    assert table.orders[1].log10_backoffs.tolist() == [0, 0, 0]
+
+
 REPEATED = {
     "a word": ("1-grams:\n", "-0.1\ta\t-0.9\n", 12, "'a', .*: the first one counts$"),
     "the start": ("1-grams:\n", "-0.1\t<s>\t-0.9\n", 12, "'<s>', .*: the first one counts$"),
@@ -185,6 +194,10 @@ REFUSED: dict[str, tuple[str | bytes, int | None, str]] = {
     "a NaN back-off": (TINY_ARPA.replace("-0.146", "nan0.146"), 9, "is not a number"),
     "an infinite back-off": (TINY_ARPA.replace("-0.14612804", "inf"), 9, "'inf' is not a number"),
     "half a number": (TINY_ARPA.replace("-0.69897", "-0.69897e"), 8, "is not a number"),
+    "a back-off beyond all numbers": (TINY_ARPA.replace("-0.146", "1e99"), 9, "not a number"),
+    "a probability beyond all": (TINY_ARPA.replace("-0.69897", "1e99"), 8, "'1e99' is positive"),
+    "a digit before infinity": (TINY_ARPA.replace("-0.69897", "-1.inf"), 8, "'-1.inf' is not a nu"),
+    "a letter after infinity": (TINY_ARPA.replace("-0.69897", "  -infx"), 8, "'-infx' is not a n"),
     "a number of a thousand digits": (TINY_ARPA.replace("0.69897", "1" * 1000), 8, "not a number"),
     "a positive probability": (TINY_ARPA.replace("-0.30103\ta", "0.3\ta"), 14, "'0.3' is positive"),
     "infinite probability": (TINY_ARPA.replace("-0.30103\ta", "inf\ta"), 14, "'inf' is positive"),
@@ -265,6 +278,10 @@ def test_words_that_a_model_lacks_are_added(write: Write) -> None:
     assert (scores.tokens.log_probs / math.log(10)).tolist() == pytest.approx(
         [-1, -2, -100, -100, -100]
     )
+    with pytest.warns(ModelFormatWarning):
+        table = read_arpa(path)
+    assert table.words == [b"a", b"b", b"<unk>", b"</s>", b"<s>"]
+    assert table.orders[0].log10_probs.tolist() == [-1, -2, -100, -100, -99]
 
 
 def test_minus_99_is_a_number_like_any_other(write: Write) -> None:
@@ -302,6 +319,35 @@ def test_small_blocks_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert part.log10_backoffs.tolist() == level.log10_backoffs.tolist()
 
 
+@given(st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b""))), st.data())
+@example([b"", b"longer than what a block holds", b""], None)
+def test_lines_come_out_of_blocks_as_they_are(
+    lines: list[bytes], data: st.DataObject | None
+) -> None:
+    size = data.draw(st.integers(4, 100)) if data else 16
+    content = b"".join(line + b"\n" for line in lines)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.NamedTemporaryFile() as file,
+        Path(file.name).open("rb") as raw,
+    ):
+        Path(file.name).write_bytes(content)
+        patch.setattr(line_reader, "BLOCK_BYTES", size)
+        reader = LineReader(Path(file.name), raw, None)
+        assert [*iter(reader.next_line, None)] == lines
+
+
+def test_a_row_at_the_start_of_a_block_is_read_as_any_other(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"-1\tw{i}\n" for i in range(9))
+    path = write(f"\\data\\\nngram 1=10\n\\1-grams:\n{rows}-1e\tx\n\\end\\\n")
+    for size in range(32, 48):  # one of them begins a block with the last row
+        monkeypatch.setattr(line_reader, "BLOCK_BYTES", size)
+        with pytest.raises(ModelFormatError, match="'-1e' is not a number"):
+            read_arpa(path)
+
+
 def test_a_line_without_end_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_reader, "MAX_LINE_BYTES", line_reader.BLOCK_BYTES)
     with pytest.raises(ModelFormatError, match="a line of more than"):
@@ -330,6 +376,7 @@ NUMBERS = st.decimals(min_value=-200, max_value=0, allow_nan=False, places=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=30))
 @example(["-16777217", "-16777219", "-1.00000017881393432617187499"])  # halfway, and just below
 @example(["-1e-45", "-0.7e-45", "-1e-300", "-7.00649232162408535461864791644958e-46"])
+@example(["-.25e+1", "-9.999999999999999999", "-99999999999999999999", "-1e99"])
 def test_numbers_are_rounded_once(numbers: list[str]) -> None:
     expected = [_nearest_float32(number) for number in numbers]
     assert [float(exact_float32(number.encode())) for number in numbers] == expected
@@ -338,8 +385,6 @@ def test_numbers_are_rounded_once(numbers: list[str]) -> None:
 
 
 def _read_numbers(numbers: list[str]) -> list[float]:
-    import tempfile
-
     rows = "".join(f"{number}\tw{i}\n" for i, number in enumerate(numbers))
     content = f"\\data\\\nngram 1={len(numbers)}\n\\1-grams:\n{rows}\\end\\\n"
     with (

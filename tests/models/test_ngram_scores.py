@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lmscore.models.errors import TokenIdError
 from lmscore.models.language_model import (
@@ -22,7 +23,12 @@ from lmscore.models.language_model import (
     TokenSequences,
 )
 from lmscore.models.loading import load_model
+from lmscore.models.ngram import model as ngram_model
+from lmscore.models.ngram.arpa import read_arpa
+from lmscore.models.ngram.build import DuplicateEntryError, build_automaton
+from lmscore.models.ngram.drawing import UnigramSums, unigram_sums
 from lmscore.models.ngram.model import NgramModel
+from lmscore.models.ngram.table import OrderTable
 from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts
 
 LN10 = math.log(10)
@@ -225,6 +231,21 @@ def test_what_is_not_an_event_is_unknown(tiny_arpa: Path, word: str) -> None:
     assert model.tokenize(Texts.from_strings([word])).oov.tolist() == [True]
 
 
+def test_the_end_of_text_may_be_the_likeliest_word(model_of: Save) -> None:
+    backoff = random_backoff(3)
+    backoff.probs["</s>",] = -0.001
+    model = model_of(backoff)
+    assert model.vocabulary.eos_id == 0
+    texts = random_texts(backoff, 4)
+    for per_token in (False, True):
+        for eos in (False, True):
+            scores = scored(model, texts, per_token=per_token, eos=eos)
+            events = [backoff.events(text, eos=eos) for text in texts]
+            assert scores.token_counts.tolist() == [len(each) for each in events]
+            expected = [sum(map(float, each)) * LN10 for each in events]
+            assert scores.log_probs.tolist() == pytest.approx(expected)
+
+
 def test_the_end_of_text_may_be_written_out(tiny_arpa: Path) -> None:
     model = load_model(tiny_arpa)
     texts = Texts.from_strings(["b </s>"])
@@ -244,6 +265,9 @@ def test_ids_and_words_are_inverse(whole_model: tuple[NgramModel, list[str]]) ->
     ids = [i for i in range(len(vocabulary)) if i != vocabulary.bos_id]
     assert [vocabulary.id(word) for word in vocabulary.tokens(ids)] == ids
     assert vocabulary.token(vocabulary.bos_id) == "<s>"
+    for bad in (-1, len(vocabulary)):
+        with pytest.raises(IndexError):
+            vocabulary.token(bad)
 
 
 def test_a_text_worked_out_by_hand(tiny_arpa: Path) -> None:
@@ -389,3 +413,41 @@ def test_the_description_counts_what_the_file_holds(tiny_arpa: Path) -> None:
     assert description.has_unknown
     assert description.unknown_log_prob == pytest.approx(-LN10)
     assert description.memory_bytes > 0
+
+
+def test_what_drawing_needs_is_kept_for_the_last_sixteen_temperatures(
+    tiny_arpa: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_arpa)
+    computed = []
+
+    def noted(unigrams: NDArray[np.float32], temperature: float) -> UnigramSums:
+        computed.append(temperature)
+        return unigram_sums(unigrams, temperature)
+
+    monkeypatch.setattr(ngram_model, "unigram_sums", noted)
+    temperatures = [1.0 + i / 10 for i in range(16)]
+    for temperature in [*temperatures, *temperatures, 9.0, *temperatures[1:], temperatures[0]]:
+        model.draw(
+            model.initial_state(1), np.array([temperature]), np.empty((1, 0), int), np.zeros(1)
+        )
+    assert computed == [*temperatures, 9.0, temperatures[0]]
+
+
+@given(length=st.integers(1, 3), data=st.data())
+def test_an_ngram_that_stands_there_twice_is_named_by_its_later_row(
+    folder: Path, length: int, data: st.DataObject
+) -> None:
+    table = read_arpa(random_backoff(4, words=4).write(folder / "model.arpa"))
+    level = table.orders[length - 1]
+    row = data.draw(st.integers(0, len(level) - 1))
+    place = data.draw(st.integers(0, len(level)))
+    rows = np.insert(np.arange(len(level)), place, row)
+    table.orders[length - 1] = OrderTable(
+        level.ids[rows], level.log10_probs[rows], level.log10_backoffs[rows]
+    )
+
+    with pytest.raises(DuplicateEntryError) as raised:
+        build_automaton(table)
+
+    assert (raised.value.length, raised.value.row) == (length, max(place, row + (place <= row)))

@@ -93,11 +93,12 @@ class Trial:
             self._timed = receiver.recv()
             if self._timed.failures:
                 raise TestsFailError(self._timed.failures)
-            while True:
+            for _ in keys:
                 yield receiver.recv()
         except EOFError:
             if not self._timed.seconds:
                 raise TestsFailError("they could not be collected") from None
+            raise
         finally:
             process.join()
 

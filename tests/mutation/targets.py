@@ -32,30 +32,44 @@ TARGETS = [
     _target(
         "arpa",
         _MODELS / "ngram",
-        "arpa arpa_rows line_reader table vocabulary",
+        "arpa arpa_rows line_reader table",
         ["models/test_arpa.py"],
     ),
     _target("arpa-writer", _MODELS / "ngram", "arpa_writer", ["models/test_arpa_writer.py"]),
     _target(
         "ngram",
         _MODELS / "ngram",
-        "automaton build children closure distribution grouping model results scoring words",
-        ["models/test_ngram_scores.py", "models/test_distribution.py", "models/test_contents.py"],
+        "automaton build children closure distribution grouping model results scoring vocabulary"
+        " words",
+        [
+            "models/test_ngram_scores.py",
+            "models/test_ngram_format.py",
+            "models/test_words.py",
+            "models/test_distribution.py",
+            "models/test_contents.py",
+        ],
     ),
-    _target("ngram-file", _MODELS / "ngram", "file", ["models/test_ngram_file.py"]),
-    *(
-        _target(name, _MODELS / "ngram", name, ["models/test_ngram_drawing.py"])
-        for name in ("drawing", "excess", "base_lists")
+    _target(
+        "ngram-file",
+        _MODELS / "ngram",
+        "file",
+        ["models/test_ngram_format.py", "models/test_ngram_file.py"],
+    ),
+    _target(
+        "drawing",
+        _MODELS / "ngram",
+        "drawing excess base_lists",
+        ["models/test_ngram_drawing.py", "models/test_ngram_format.py"],
     ),
     _target("distribution", _MODELS, "distribution", ["models/test_distribution.py"]),
-    _target(
+    _target(  # test_damage.py starts processes, which know of no mistakes
         "kenlm",
         _MODELS / "kenlm",
         "binary hash_table hashing header interpolation model probing row search sections spans"
         " trie trie_layout vocabulary word_hashes",
         [
+            "models/kenlm/test_look_ups.py",
             "models/kenlm/test_header.py",
-            "models/kenlm/test_damage.py",
             "models/kenlm/test_model.py",
             "models/kenlm/test_scores.py",
         ],

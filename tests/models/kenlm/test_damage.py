@@ -7,13 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from lmscore.models.kenlm.binary import KenlmBinary
-from lmscore.models.kenlm.model import KenlmModel
-from lmscore.models.kenlm.probing import ProbingTables
-from lmscore.models.language_model import ScoreBatch, Texts
 
 # Some seconds of work, of which other work on the machine can make minutes. What hangs is found.
 pytestmark = pytest.mark.timeout(600)
@@ -66,15 +60,3 @@ def test_random_damage_neither_crashes_nor_hangs(name: str) -> None:
     assert refused + scored == FLIPS[name]
     assert refused > 0
     assert scored > 0
-
-
-def test_hash_tables_without_an_empty_bucket_end_every_search() -> None:
-    file = np.fromfile(FIXTURES / "plain.probing.bin", np.uint8)
-    tables = KenlmBinary.read(file, Path("full.bin")).tables
-    assert isinstance(tables, ProbingTables)
-    tables.file[tables.begins[0] :] |= 1
-
-    model = KenlmModel(KenlmBinary.read(file, Path("full.bin")))
-    scores = model.score(ScoreBatch(Texts.from_strings(["the boat left the harbour"])))
-
-    assert scores.token_counts.tolist() == [6]

@@ -35,6 +35,8 @@ def test_loading_recognizes_a_kenlm_binary(kind: str) -> None:
     assert model.description.structure == NgramDescription(4, (30, 90, 132, 144))
     assert model.description.vocabulary_size == len(model.vocabulary) == 30
     assert model.description.has_unknown
+    assert model.description.parameter_count == 2 * (30 + 90 + 132) + 144
+    assert model.description.memory_bytes == (FIXTURES / f"plain.{kind}.bin").stat().st_size
 
 
 @pytest.mark.parametrize("kind", ["probing", "trie"])
@@ -127,6 +129,27 @@ def test_stepping_through_a_text_scores_as_the_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_reading_sequences_is_reading_their_tokens_one_by_one(name: str) -> None:
+    model = model_of(name)
+    sequences = [[5, 6], [], [7], [8, 9, 10, 11, 12, 13], [14, 15, 16]]
+    offsets = np.cumsum([0, *map(len, sequences)])
+    ids = np.array([token_id for each in sequences for token_id in each])
+
+    begins = model.concatenate([model.initial_state(3), model.initial_state(2, bos=False)])
+    read = model.read_tokens(begins, TokenSequences(ids, offsets))
+    twice = model.read_tokens(read, TokenSequences(ids, offsets))
+
+    for i, each in enumerate(sequences):
+        state = model.gather(begins, np.array([i]))
+        for token_id in each:
+            state = model.advance(state, np.array([token_id]))
+        assert read[i].tolist() == state[0].tolist()
+        for token_id in each:
+            state = model.advance(state, np.array([token_id]))
+        assert twice[i].tolist() == state[0].tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "context", ["", "the", "we left the", "東京 submarine rain", "up the hill"]
 )
@@ -167,6 +190,7 @@ def test_without_stored_words_scoring_works_and_naming_says_why_not(kind: str) -
     wordless, worded = model_of(f"plain.{kind}_wordless"), model_of(f"plain.{kind}")
     batch = ScoreBatch(Texts.from_strings(["we left the boat", "東京 submarine"]))
 
+    assert (wordless.vocabulary.has_words, worded.vocabulary.has_words) == (False, True)
     assert wordless.score(batch).log_probs.tolist() == worded.score(batch).log_probs.tolist()
     with pytest.raises(CapabilityError, match="built without words"):
         wordless.vocabulary.token(5)
