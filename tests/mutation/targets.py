@@ -68,18 +68,17 @@ TARGETS = [
     _target(
         "choosing",
         _MODELS / "decoding",
-        "cuts rows selection weights alternatives random_numbers parameters",
+        "cuts selection weights random_numbers parameters",
         [
             "models/decoding/test_selection.py",
             "models/decoding/test_random_numbers.py",
             "models/decoding/test_parameters.py",
-            "models/decoding/test_frequencies.py",
         ],
     ),
     _target(
         "decoding",
         _MODELS / "decoding",
-        "batch beam stopping",
+        "alternatives batch beam rows stopping",
         [
             "models/decoding/test_batch.py",
             "models/decoding/test_beam.py",
@@ -116,6 +115,12 @@ TARGETS = [
             "server/test_token_kinds.py",
         ],
         plain=False,
+    ),
+    _target(
+        "wire",
+        _SERVER / "convert",
+        "field_values score_request",
+        ["server/test_score_request.py"],
     ),
     _target(
         "nbest-formats",
