@@ -108,6 +108,7 @@ TARGETS = [
             "server/test_convert.py",
             "server/test_detect_errors.py",
             "server/test_generate.py",
+            "server/test_limits.py",
             "server/test_predict.py",
             "server/test_rescore.py",
             "server/test_score.py",
