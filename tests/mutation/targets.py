@@ -124,6 +124,20 @@ TARGETS = [
         ["server/test_score_request.py"],
     ),
     _target(
+        "client-convert",
+        _CLIENT / "convert",
+        "answering checking detection generation model_service predicting rescoring scoring",
+        [
+            "client/test_check.py",
+            "client/test_choice.py",
+            "client/test_client.py",
+            "client/test_generate.py",
+            "client/test_real_server.py",
+            "server/rollout/test_admin.py",
+        ],
+        plain=False,
+    ),
+    _target(
         "nbest-formats",
         _CLIENT / "nbest_formats",
         "blocks espnet format jsonl kaldi lockstep mlm_scoring moses nemo registry source srilm tsv"

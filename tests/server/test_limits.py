@@ -64,9 +64,9 @@ def score_of(**fields: Any) -> wire.ScoreRequest:
     return wire.ScoreRequest(**({"texts": ["a b", "b"]} | fields))
 
 
-def of_ids(**fields: Any) -> wire.ScoreRequest:
-    ids = [wire.TokenSequence(ids=[2]), wire.TokenSequence(ids=[2, 3])]
-    return wire.ScoreRequest(token_sequences=ids, **fields)
+def of_ids(*sequences: list[int], **fields: Any) -> wire.ScoreRequest:
+    messages = [wire.TokenSequence(ids=ids) for ids in sequences or ([2], [2, 3])]
+    return wire.ScoreRequest(token_sequences=messages, **fields)
 
 
 def rescore_of(*lists: list[str], weights: int = 1, **fields: Any) -> wire.RescoreRequest:
@@ -182,7 +182,7 @@ def test_a_generation_may_take_all_of_a_limit_and_no_more(
     ("work", "request_"),
     [
         (score, score_of(texts=["ab", "abü", "üü", "abcde", ""])),
-        (score, wire.ScoreRequest(token_sequences=[{"ids": [2] * n} for n in (2, 4, 4, 5, 0)])),
+        (score, of_ids([2, 2], [2] * 4, [3] * 4, [2] * 5, [])),
         (predict, wire.PredictRequest(prompts=["ab", "abü", "üü", "abcde", ""])),
         (detect, wire.DetectErrorsRequest(texts=["ab", "abü", "üü", "abcde", ""], threshold=1)),
         (rescore, rescore_of(["ab"], ["a", "abü"], ["üü"], ["a", "abcde"], [""])),

@@ -37,6 +37,7 @@ def choose(
     np.testing.assert_array_equal(log_probs, before)
     possible = tokens >= 0
     assert (chosen[possible] == before[possible, tokens[possible]]).all()
+    assert (chosen[~possible] == -np.inf).all()
     return tokens
 
 

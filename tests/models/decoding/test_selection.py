@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmscore.models.compiled import kernel
+from lmscore.models.decoding.cuts import _narrow
 from lmscore.models.decoding.parameters import Sampling
 from lmscore.models.decoding.selection import NO_TOKEN, Changes, IdLists
 from lmscore.models.decoding.weights import exp_of_negative
@@ -229,6 +230,34 @@ def test_of_equally_likely_tokens_the_lower_ids_are_kept() -> None:
     assert support(uniform, Sampling(top_k=3)) == {0, 1, 2}
     assert support(uniform, Sampling(top_k=100)) == set(range(100))
     assert support(uniform, Sampling(top_p=0.0095)) == set(range(10))
+    assert support(uniform[:128], Sampling(top_k=2)) == {0, 1}  # blocks that are full
+
+
+@given(
+    exponents=st.lists(st.integers(0, 7), min_size=50, max_size=90),
+    seed=st.integers(0, 2**32 - 1),
+    by_count=st.booleans(),
+)
+def test_what_is_left_after_narrowing_holds_the_threshold(
+    exponents: list[int], seed: int, *, by_count: bool
+) -> None:
+    weights = np.sort(0.5 ** np.array(exponents))[::-1]  # so that halves fall onto them
+    reached = np.cumsum(np.ones(len(weights)) if by_count else weights)
+    place = int(np.random.default_rng(seed).integers(len(weights)))
+    values = weights[np.random.default_rng(seed).permutation(len(weights))]
+
+    size, above = _narrow(values, len(values), 0.5**8, 2.0, 0.0, reached[place], by_count)
+
+    left = np.sort(values[:size])[::-1]
+    begin = int((weights > left[0]).sum())
+    assert left.tolist() == weights[begin : begin + size].tolist()
+    assert above == (reached[begin - 1] if begin else 0.0)
+    assert begin <= place < begin + size
+
+
+@pytest.mark.parametrize("top_k", [None, 100, 1000])
+def test_without_a_filter_even_what_is_next_to_impossible_is_kept(top_k: int | None) -> None:
+    assert support(np.linspace(0, -600, 100), Sampling(top_k=top_k)) == set(range(100))
 
 
 def changes(
@@ -274,17 +303,15 @@ def test_penalty_and_bans_come_before_all_filters(
         assert_drawn_from(token, probs, uniform)
 
 
-def test_nothing_is_chosen_where_nothing_is_possible() -> None:
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(top_k=1), Sampling(top_k=2, top_p=0.9)])
+def test_nothing_is_chosen_where_nothing_is_possible(sampling: Sampling) -> None:
     log_probs = np.full((2, 100), -np.inf)
     log_probs[1, 70] = 0.0
+    banned = changes(2, [], [70], [], penalty=1, early=False)
+    uniforms = np.array([0.5, 0.5])
 
-    assert choose(log_probs, Sampling(), np.array([0.5, 0.5])).tolist() == [NO_TOKEN, 70]
-    assert choose(
-        log_probs,
-        Sampling(),
-        np.array([0.5, 0.5]),
-        changes(2, [], [70], [], penalty=1, early=False),
-    ).tolist() == [NO_TOKEN, NO_TOKEN]
+    assert choose(log_probs, sampling, uniforms).tolist() == [NO_TOKEN, 70]
+    assert choose(log_probs, sampling, uniforms, banned).tolist() == [NO_TOKEN, NO_TOKEN]
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-53])
