@@ -48,6 +48,8 @@ def lay(folder: Path, files: dict[str, str]) -> Path:
             "words_text:1: expected a key utt-N, found -1",
         ),
         ("kaldi", {**KALDI, "words_text": "u-x a\n"}, "expected a key utt-N, found u-x"),
+        ("kaldi", {**KALDI, "acwt": ""}, "acwt: expected a line for u-1.*the file ends"),
+        ("kaldi", {**KALDI, "acwt": "\n\nv-1 1\n"}, "acwt:3: expected a line for u-1.*found v-1"),
         ("espnet", {"2best_recog/text": ""}, "expected a folder with 1best_recog in it"),
         (
             "espnet",
@@ -152,6 +154,16 @@ def test_what_a_format_has_no_room_for_is_said(
         write_nbest(tmp_path / "out", [nbest], format=format_name)
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("format_name", EVERY_FORMAT)
+def test_numbers_that_no_reader_takes_are_not_written(
+    tmp_path: Path, format_name: str, number: float
+) -> None:
+    features = {ACOUSTIC: 1.0, LM: number} if format_name == "srilm" else {SCORE: number}
+    with pytest.raises(UnwritableError, match=f"list u, .*{number} is not a finite number"):
+        write_nbest(tmp_path / "out", [list_with(features)], format=format_name)
+
+
 @pytest.mark.parametrize(
     ("files", "format_name"),
     [
@@ -195,6 +207,25 @@ def test_tokens_of_espnet_are_kept(tmp_path: Path) -> None:
 
     assert (tmp_path / "out/1best_recog/token").read_text() == "u _a _b\nv c\n"
     assert list(read_nbest(tmp_path / "out")) == lists
+
+
+def test_costs_of_kaldi_are_negated_scores_of_hypotheses_from_one(tmp_path: Path) -> None:
+    several = NBestList("u", (Hypothesis("a b", {LM: -1.5}), Hypothesis("", {LM: 0.5})))
+    write_nbest(tmp_path / "out", [several, list_with({LM: 2.0}, name="v")], format="kaldi")
+
+    written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert written == {
+        "words_text": "u-1 a b\nu-2 \nv-1 a b\n",
+        "lmwt.lmonly": "u-1 1.5\nu-2 -0.5\nv-1 -2.0\n",
+    }
+
+
+@pytest.mark.parametrize("format_name", ["jsonl", "mlm-scoring"])
+def test_letters_stand_in_json_as_they_are(tmp_path: Path, format_name: str) -> None:
+    nbest = NBestList("ö", (Hypothesis("ü 一", {SCORE: 1.0}),))
+    write_nbest(tmp_path / "out", [nbest], format=format_name)
+
+    assert "ü 一" in (tmp_path / "out").read_text(encoding="utf-8")
 
 
 def test_scores_of_srilm_are_written_in_log10(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Try tests: `python -m tests.mutation [MODULE...]` makes mistakes and says which nobody noticed.
 
-A mistake is first shown to the tests that run its line, then, if none fails, to all tests that the
+A mistake is first shown to the tests that run its line, then, if none fails, to all others that the
 table in targets.py gives its module.
 """
 

@@ -100,22 +100,23 @@ TARGETS = [
         plain=False,
     ),
     _target("ranking", _SERVER, "ranking", ["server/test_ranking.py"]),
-    _target(
-        "convert",
-        _SERVER / "convert",
-        "detect generate items models predict rescore score score_reply tokenize",
-        [
-            "server/test_convert.py",
-            "server/test_detect_errors.py",
-            "server/test_generate.py",
-            "server/test_limits.py",
-            "server/test_predict.py",
-            "server/test_rescore.py",
-            "server/test_score.py",
-            "server/test_service.py",
-            "server/test_token_kinds.py",
-        ],
-        plain=False,
+    *(
+        _target(
+            f"convert-{modules.split()[0]}",
+            _SERVER / "convert",
+            modules,
+            ["server/test_limits.py", *(f"server/test_{test}.py" for test in tests.split())],
+            plain=False,
+        )
+        for modules, tests in (
+            ("detect", "detect_errors"),
+            ("generate", "generate"),
+            ("items", "detect_errors generate predict rescore score service token_kinds"),
+            ("models tokenize", "detect_errors service token_kinds"),
+            ("predict", "predict"),
+            ("rescore", "rescore"),
+            ("score score_reply", "convert predict score token_kinds"),
+        )
     ),
     _target(
         "wire",

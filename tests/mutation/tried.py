@@ -60,7 +60,7 @@ class Timed:
         return {name: s for name, s in self.seconds.items() if s <= TOO_LONG}
 
     def selections(self, path: Path, line: int) -> list[Order]:
-        """The tests to show a mistake in a line: those that run it, then all."""
+        """The tests to show a mistake in a line: those that run it, then all others."""
         every = self.every
         names = self.lines.get((path, line), [])
         near = {name: every[name] for name in names if name in every}
@@ -69,7 +69,8 @@ class Timed:
                 name: self.seconds[name] for name in names if self.seconds[name] < 1.9 * TOO_LONG
             }
             return [{name: longer[name]} for name in sorted(longer, key=longer.__getitem__)[:1]]
-        return [near, every] if len(near) < len(every) else [near]
+        others = {name: every[name] for name in every if name not in near}
+        return [near, others] if others else [near]
 
 
 def prepare() -> None:
