@@ -307,7 +307,8 @@ def test_a_json_object_of_any_size_is_read_an_utterance_at_a_time(tmp_path: Path
     with closing(Source(str(tmp_path / "nbest"))) as source:
         for i, nbest in enumerate(read_nbest(source, format="mlm-scoring")):
             assert nbest == NBestList(f"u{i}", (Hypothesis(text, {SCORE: -i}),))
-            assert source.position <= source.size * (i + 5) / 20  # no more is in memory
+            assert source.size is not None
+            assert 0 < source.position <= source.size * (i + 5) / 20  # no more is in memory
     assert i == 19
 
 

@@ -147,6 +147,7 @@ TARGETS = [
             "client/test_nbest.py",
             "client/test_nbest_formats.py",
             "client/test_nbest_round_trips.py",
+            "client/test_rescore_outputs.py",
         ],
     ),
 ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lmscore.models.compiled import kernel
 from lmscore.models.decoding.cuts import _narrow
 from lmscore.models.decoding.parameters import Sampling
-from lmscore.models.decoding.selection import NO_TOKEN, Changes, IdLists
+from lmscore.models.decoding.selection import Changes, IdLists
 from lmscore.models.decoding.weights import exp_of_negative
 from tests.models.decoding.choosing import (
     choose,
@@ -255,6 +255,17 @@ def test_what_is_left_after_narrowing_holds_the_threshold(
     assert begin <= place < begin + size
 
 
+@pytest.mark.parametrize("depth", [4.0, 8.0])
+def test_a_token_on_a_bound_of_the_search_is_counted_once(depth: float) -> None:
+    row = np.full(128, -np.inf)
+    row[[0, 64, 1, 2]] = 0.0, -depth, -depth - 2, -depth - 3  # one is alone in its block
+    weights = np.exp(row)
+    most = (weights[[0, 64]].sum() + weights[1] / 2) / weights.sum()
+
+    assert support(row, Sampling(top_k=3)) == {0, 64, 1}
+    assert support(row, Sampling(top_p=most)) == {0, 64, 1}
+
+
 @pytest.mark.parametrize("top_k", [None, 100, 1000])
 def test_without_a_filter_even_what_is_next_to_impossible_is_kept(top_k: int | None) -> None:
     assert support(np.linspace(0, -600, 100), Sampling(top_k=top_k)) == set(range(100))
@@ -310,8 +321,8 @@ def test_nothing_is_chosen_where_nothing_is_possible(sampling: Sampling) -> None
     banned = changes(2, [], [70], [], penalty=1, early=False)
     uniforms = np.array([0.5, 0.5])
 
-    assert choose(log_probs, sampling, uniforms).tolist() == [NO_TOKEN, 70]
-    assert choose(log_probs, sampling, uniforms, banned).tolist() == [NO_TOKEN, NO_TOKEN]
+    assert choose(log_probs, sampling, uniforms).tolist() == [-1, 70]
+    assert choose(log_probs, sampling, uniforms, banned).tolist() == [-1, -1]
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-53])
