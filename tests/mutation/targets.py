@@ -95,10 +95,11 @@ TARGETS = [
     _target(
         "generation",
         _SERVER / "generation",
-        "call generator loop places prompts token_times",
-        ["server/test_generation.py", "server/test_generate.py", "server/test_places.py"],
+        "call generator loop prompts token_times",
+        ["server/test_generation.py", "server/test_generate.py"],
         plain=False,
     ),
+    _target("places", _SERVER / "generation", "places", ["server/test_places.py"], plain=False),
     _target("ranking", _SERVER, "ranking", ["server/test_ranking.py"]),
     *(
         _target(

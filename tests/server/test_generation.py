@@ -200,6 +200,26 @@ def has_begun_or_ended(connection: Connection, call: Any) -> bool:
     return active(connection) == 6 or call.done()
 
 
+async def test_a_retired_model_is_let_go_when_its_last_call_is_over() -> None:
+    model = SlowModel()
+    async with serving(model) as connection:
+        generator = connection.server.generator
+        await generated(connection, max_tokens=1)
+        assert [load.model for load in generator.loads()] == [model]
+        generator.retire(model)
+        assert not generator.loads()
+
+        model.go.clear()
+        calls = [connection.stub.Generate(request(**LONG)) for _ in range(2)]
+        await until(lambda: joined(connection) == 2)
+        calls[0].cancel()
+        await until(lambda: connection.server.calls.running == 1)
+        assert generator.loads()  # it has a call still
+        calls[1].cancel()
+        await until(lambda: not generator.loads())
+        model.go.set()
+
+
 async def test_a_passed_deadline_frees_the_place() -> None:
     model = SlowModel(0.003)
     async with serving(model) as connection:
