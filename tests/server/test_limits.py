@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from lmscore.models.decoding.parameters import Beam, Decoding, Greedy, Sampling, Strategy
 from lmscore.models.error_detection.checking import MAX_RESCORED_BYTES
-from lmscore.models.language_model import LanguageModel
+from lmscore.models.language_model import LanguageModel, Texts
 from lmscore.models.loading import load_model
 from lmscore.server.convert.detect import _beyond_budget, detect_work
 from lmscore.server.convert.generate import GenerateWork, GenerationLimits, generate_work
-from lmscore.server.convert.items import Limits
+from lmscore.server.convert.items import Limits, token_count
 from lmscore.server.convert.predict import predict_work
 from lmscore.server.convert.rescore import MAX_MAGNITUDE, rescore_work
 from lmscore.server.convert.score import score_work
@@ -28,6 +28,7 @@ from lmscore.server.convert.tokenize import tokenize_work
 from lmscore.server.errors import InvalidFieldError
 from lmscore.server.repository import ServedModel
 from lmscore.v1 import language_model_service_pb2 as wire
+from tests.server.generating import byte_network, character_network
 
 LIMITS = Limits(*[10**6] * 6)
 OWN = GenerationLimits(*[10**6] * 5)
@@ -215,6 +216,17 @@ def test_texts_are_checked_as_long_as_there_is_room_for_them(costs: list[int]) -
     for cost, left_out in zip(costs, over, strict=True):
         assert left_out == (sum(kept) + cost > MAX_RESCORED_BYTES)
         kept += [] if left_out else [cost]
+
+
+@pytest.mark.parametrize(
+    ("network", "tokens"),
+    [(character_network, len), (byte_network, lambda text: len(text.encode()))],
+)
+@given(strings=st.lists(st.text(st.sampled_from("a büé一🙂"))))
+def test_tokens_are_counted_without_splitting_texts(
+    network: Callable[[], LanguageModel[Any]], tokens: Callable[[str], int], strings: list[str]
+) -> None:
+    assert token_count(network(), Texts.from_strings(strings), 0) == sum(map(tokens, strings))
 
 
 @pytest.mark.parametrize(
