@@ -46,7 +46,7 @@ def many(
             left[key] = choices[1:]
             receiver, process = _start(task, choices[0])
             running[receiver] = process, key, time.monotonic()
-        for ready in wait(list(running), timeout=5):
+        for ready in wait(list(running), timeout=min(5, CLOCK)):
             assert isinstance(ready, Connection)
             process, key, _ = running.pop(ready)
             answer = _answer(ready)
@@ -87,13 +87,17 @@ def _answer(receiver: Connection) -> str:
 def _stop_late(running: Running[Any]) -> None:
     for process, _, began in running.values():
         if time.monotonic() - began > CLOCK:
-            _stop(process)
+            _kill(process)  # then its connection ends, as when it crashes
 
 
 def _stop(process: ForkProcess) -> None:
     """End a process and what it has started."""
+    _kill(process)
+    process.join()
+    process.close()
+
+
+def _kill(process: ForkProcess) -> None:
     if process.pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    process.join()
-    process.close()

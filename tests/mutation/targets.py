@@ -112,7 +112,7 @@ TARGETS = [
         for modules, tests in (
             ("detect", "detect_errors"),
             ("generate", "generate"),
-            ("items", "detect_errors generate predict rescore score service token_kinds"),
+            ("items", "convert detect_errors generate predict rescore score service token_kinds"),
             ("models tokenize", "detect_errors service token_kinds"),
             ("predict", "predict"),
             ("rescore", "rescore"),
@@ -134,8 +134,8 @@ TARGETS = [
             "client/test_choice.py",
             "client/test_client.py",
             "client/test_generate.py",
+            "client/test_model_service.py",
             "client/test_real_server.py",
-            "server/rollout/test_admin.py",
         ],
         plain=False,
     ),

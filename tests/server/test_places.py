@@ -59,8 +59,9 @@ async def test_without_a_line_all_places_are_given_and_the_next_call_is_refused(
     await places.enter(1)
     await places.enter(2)
 
-    with pytest.raises(TooManyGenerationsError):
+    with pytest.raises(TooManyGenerationsError) as refused:
         await places.enter(1)
+    assert refused.value.retry_after_seconds == 1.0  # nobody has waited yet
     places.leave(2)
     await places.enter(1)
 

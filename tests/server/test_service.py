@@ -72,6 +72,10 @@ async def test_versions_that_do_not_answer_say_why(connection: Connection) -> No
         3: (model_service_pb2.MODEL_STATE_FAILED, "no end of it"),
         4: (model_service_pb2.MODEL_STATE_UNLOADED, ""),
     }
+    assert listed.models[1].loaded_at.seconds == int(served.loaded_at) > 0
+    repository.put(replace(given_up, loaded_at=0.0))  # nobody knows when
+    got = await connection.models.GetModel(model_service_pb2.GetModelRequest(model=TINY))
+    assert not got.model.HasField("loaded_at")
 
 
 async def test_an_unknown_model_is_not_found(connection: Connection) -> None:
