@@ -263,6 +263,20 @@ def test_settings_of_a_generation_are_those_given_or_else_the_defaults(
     assert (work.prompt, work.bos, work.seed) == ("a", True, 9)
 
 
+@pytest.mark.parametrize("told", [None, False, True])
+def test_texts_begin_and_end_unless_told_otherwise(
+    model: LanguageModel[Any], *, told: bool | None
+) -> None:
+    expected = True if told is None else told
+    scored = score(score_of(bos=told, eos=told), LIMITS, model).batch
+    checked = wire.DetectErrorsRequest(texts=["a"], threshold=1, bos=told, eos=told)
+    detected = detect(checked, LIMITS, model).batch
+
+    assert (scored.bos, scored.eos, detected.bos, detected.eos) == (expected,) * 4
+    assert predict(wire.PredictRequest(prompts=[""], bos=told), LIMITS, model).bos == expected
+    assert generate(wire.GenerateRequest(bos=told), LIMITS, model).bos == expected
+
+
 def test_a_generation_is_no_longer_than_the_server_allows(model: LanguageModel[Any]) -> None:
     work: GenerateWork = generate_work(
         wire.GenerateRequest(bos=False), LIMITS, replace(OWN, max_tokens=50), model.vocabulary
