@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lmscore.models.compiled import kernel
 from lmscore.models.decoding.cuts import _narrow
 from lmscore.models.decoding.parameters import Sampling
-from lmscore.models.decoding.selection import Changes, IdLists
-from lmscore.models.decoding.weights import exp_of_negative
+from lmscore.models.decoding.selection import Changes, IdLists, _draw
+from lmscore.models.decoding.weights import Scratch, exp_of_negative
 from tests.models.decoding.choosing import (
     choose,
     expected_probs,
@@ -336,6 +336,22 @@ def test_the_ends_of_the_unit_interval_give_possible_tokens(
     tokens = choose(log_probs, sampling, np.full(40, uniform), no_changes(40))
 
     assert (log_probs[np.arange(40), tokens] > -np.inf).all()
+
+
+@kernel  # compiled loops alone can call it
+def draw_of(scratch: Scratch, goal: float) -> Any:
+    return _draw(scratch, goal)
+
+
+@pytest.mark.parametrize(("goal", "token"), [(0.0, 3), (0.4, 3), (0.5, 70), (0.7, 70), (0.75, 70)])
+def test_a_goal_that_rounding_made_too_high_is_reached_by_the_last_token(
+    goal: float, token: int
+) -> None:
+    scratch = Scratch.of(200)
+    scratch.weights[[3, 70, 130]] = 0.5, 0.25, 0.5
+    scratch.sums[:] = 0.5, 0.25, 0.0, 0.0  # the third block's do not count
+
+    assert draw_of(scratch, goal) == token
 
 
 @kernel  # compiled loops alone can call it
