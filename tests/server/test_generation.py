@@ -27,7 +27,9 @@ from lmscore.models.loading import load_model
 from lmscore.server import call as server_call
 from lmscore.server.call import Priority
 from lmscore.server.generation.call import Call, Item, Mark, Wanted
+from lmscore.server.generation.loop import GenerationLoop
 from lmscore.server.generation.prompts import PromptReader
+from lmscore.server.scheduling.scheduler import Turn
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2 import ListModelsRequest
@@ -325,6 +327,39 @@ def test_a_call_is_over_with_its_end_or_with_an_error(last: Item) -> None:
 
     assert call.over
     assert (call.number, call.pauses, call.has_rows, call.paused) == (7, 0, False, False)
+
+
+def test_turns_are_as_urgent_as_the_most_urgent_call() -> None:
+    turns: list[Turn] = []
+    loop = GenerationLoop(
+        SlowModel(),
+        turns.append,
+        lambda _: None,
+        max_prefill_tokens=10,
+        max_unwritten_tokens=10**6,
+    )
+
+    def call(number: int, caller: str, priority: Priority) -> Call:
+        settings = Decoding(max_tokens=10**6, min_tokens=10**6)
+        prompt = Prompt(number, b"", np.zeros(0, np.int64), settings, 0)
+        origin = server_call.Call("Generate", caller, priority)
+        return Call(Wanted(prompt, np.ones(1, np.int64)), origin)
+
+    urgent = call(2, "cleo", Priority.INTERACTIVE)
+    loop.join(call(0, "anna", Priority.BULK))
+    loop.join(call(1, "bert", Priority.BULK))
+    for change in (lambda: loop.join(urgent), lambda: loop.leave(urgent), lambda: None):
+        turns[-1].work()
+        change()
+    turns[-1].work()
+
+    told = [(turn.priority, turn.callers) for turn in turns[:5]]
+    assert told[:2] == [(Priority.BULK, 1), (Priority.BULK, 2)]
+    assert told[2:] == [
+        (Priority.INTERACTIVE, 3),
+        (Priority.BULK, 2),
+        (Priority.BULK, 2),
+    ]
 
 
 @given(st.lists(st.integers(0, 30), max_size=6), st.integers(1, 60))

@@ -78,6 +78,7 @@ def test_a_request_is_what_protobuf_would_make_of_it(message: wire.ScoreRequest)
 @example(b"\xa2\x01\x01a\x12\x01a")  # an unknown field
 @example(b"\xa2\x01\x03\x12\x01a")  # one with what looks like a text
 @example(b"\x11\x12\x01a\x12\x01a\x12\x01\x12\x01a\x15\x12\x01a\x12")  # of fixed widths
+@example(b"\x28\x01" * 4 + b"\x12\x01a\x11" + b"12345678")
 @example(b"\x12\x81\x00a\x12\x01a")  # a length in more bytes than it needs
 def test_protobuf_and_we_take_and_refuse_the_same(data: bytes) -> None:
     try:
