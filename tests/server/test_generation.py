@@ -348,9 +348,10 @@ def test_turns_are_as_urgent_as_the_most_urgent_call() -> None:
     urgent = call(2, "cleo", Priority.INTERACTIVE)
     loop.join(call(0, "anna", Priority.BULK))
     loop.join(call(1, "bert", Priority.BULK))
-    for change in (lambda: loop.join(urgent), lambda: loop.leave(urgent), lambda: None):
+    changes: list[Callable[[Call], None]] = [loop.join, loop.leave, loop.go_on]
+    for change in changes:
         turns[-1].work()
-        change()
+        change(urgent)
     turns[-1].work()
 
     told = [(turn.priority, turn.callers) for turn in turns[:5]]

@@ -234,7 +234,7 @@ def test_of_equally_likely_tokens_the_lower_ids_are_kept() -> None:
 
 
 @given(
-    exponents=st.lists(st.integers(0, 7), min_size=50, max_size=90),
+    exponents=st.lists(st.integers(1, 8), min_size=50, max_size=90),
     seed=st.integers(0, 2**32 - 1),
     by_count=st.booleans(),
 )
@@ -246,7 +246,7 @@ def test_what_is_left_after_narrowing_holds_the_threshold(
     place = int(np.random.default_rng(seed).integers(len(weights)))
     values = weights[np.random.default_rng(seed).permutation(len(weights))]
 
-    size, above = _narrow(values, len(values), 0.5**8, 2.0, 0.0, reached[place], by_count)
+    size, above = _narrow(values, len(values), 0.5**8, 1.0, 0.0, reached[place], by_count)
 
     left = np.sort(values[:size])[::-1]
     begin = int((weights > left[0]).sum())
