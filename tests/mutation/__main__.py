@@ -1,6 +1,6 @@
 """Try tests: `python -m tests.mutation [MODULE...]` makes mistakes and says which nobody noticed.
 
-A mistake is first shown to the tests that run its line, then, if none fails, to all others that the
+A mistake is first shown to the tests that run its line, then, if none fails, to all tests that the
 table in targets.py gives its module.
 """
 
@@ -93,11 +93,12 @@ class Trial:
             self._timed = receiver.recv()
             if self._timed.failures:
                 raise TestsFailError(self._timed.failures)
-            while True:
+            for _ in keys:
                 yield receiver.recv()
         except EOFError:
             if not self._timed.seconds:
                 raise TestsFailError("they could not be collected") from None
+            raise
         finally:
             process.join()
 

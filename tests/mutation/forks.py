@@ -46,7 +46,7 @@ def many(
             left[key] = choices[1:]
             receiver, process = _start(task, choices[0])
             running[receiver] = process, key, time.monotonic()
-        for ready in wait(list(running), timeout=min(5, CLOCK)):
+        for ready in wait(list(running), timeout=CLOCK / 30):
             assert isinstance(ready, Connection)
             process, key, _ = running.pop(ready)
             answer = _answer(ready)
@@ -87,7 +87,7 @@ def _answer(receiver: Connection) -> str:
 def _stop_late(running: Running[Any]) -> None:
     for process, _, began in running.values():
         if time.monotonic() - began > CLOCK:
-            _kill(process)  # then its connection ends, as when it crashes
+            _kill(process)  # its connection tells that it has ended
 
 
 def _stop(process: ForkProcess) -> None:

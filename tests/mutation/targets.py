@@ -116,7 +116,7 @@ TARGETS = [
             ("models tokenize", "detect_errors service token_kinds"),
             ("predict", "predict"),
             ("rescore", "rescore"),
-            ("score score_reply", "convert predict score token_kinds"),
+            ("score score_reply", "convert predict score score_request token_kinds"),
         )
     ),
     _target(

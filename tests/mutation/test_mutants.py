@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from tests.mutation import forks
 from tests.mutation.mutants import install, mutants_of
 from tests.mutation.targets import TARGETS
 
@@ -87,3 +90,19 @@ def test_every_mutant_is_a_program_of_its_own() -> None:
 def test_the_modules_and_tests_of_the_table_are_there() -> None:
     assert all(path.is_file() for target in TARGETS for path in target.paths)
     assert all(Path(test).is_file() for target in TARGETS for test in target.tests)
+
+
+def test_a_task_that_ends_never_is_told_as_such_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forks, "CLOCK", 1.5)
+    tasks = [("asleep", [600.0]), ("awake", [0.0])]
+
+    found = dict(forks.many(_sleep, tasks, jobs=1))
+
+    assert found == {"asleep": "no end, or a crash", "awake": "slept"}
+
+
+def _sleep(seconds: float, answer: Connection) -> None:
+    time.sleep(seconds)
+    answer.send("slept")

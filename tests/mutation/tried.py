@@ -11,6 +11,7 @@ import ast
 import contextlib
 import gc
 import importlib.machinery
+import math
 import os
 import resource
 import signal
@@ -31,6 +32,7 @@ from tests.mutation.targets import Target
 
 EXAMPLES = 8
 TOO_LONG = 3.0  # seconds of computing: such a test is shown no mistakes
+GIVEN_UP = math.inf  # seconds of a test that did not end in twice that
 NOT_RUN = "not run"
 PLUGINS = ["_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout"]
 ARGUMENTS = [
@@ -60,17 +62,14 @@ class Timed:
         return {name: s for name, s in self.seconds.items() if s <= TOO_LONG}
 
     def selections(self, path: Path, line: int) -> list[Order]:
-        """The tests to show a mistake in a line: those that run it, then all others."""
+        """The tests to show a mistake in a line: those that run it, then all."""
         every = self.every
         names = self.lines.get((path, line), [])
         near = {name: every[name] for name in names if name in every}
         if not near:  # then the least long of those that take too long
-            longer = {
-                name: self.seconds[name] for name in names if self.seconds[name] < 1.9 * TOO_LONG
-            }
+            longer = {n: self.seconds[n] for n in names if self.seconds[n] < GIVEN_UP}
             return [{name: longer[name]} for name in sorted(longer, key=longer.__getitem__)[:1]]
-        others = {name: every[name] for name in every if name not in near}
-        return [near, others] if others else [near]
+        return [near, every] if len(near) < len(every) else [near]
 
 
 def prepare() -> None:
@@ -108,11 +107,12 @@ class Watching:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self.timed.seconds[item.nodeid] = time.process_time() - before
 
-    def run_until_failure(self, items: list[pytest.Item]) -> str:
-        """The first failure of tests, or ""."""
-        for _ in self.run(items):
+    def run_until_failure(self, items: list[pytest.Item], order: Order) -> str:
+        """The first failure of tests, or ""; a test that computes for far too long ends all."""
+        for name in self.run(items):
             if self.timed.failures:
                 break
+            _allow(10 + 5 * order[name])  # a fixture may be new to this process
         return self.timed.failures[0] if self.timed.failures else ""
 
 
@@ -153,47 +153,54 @@ class Host(Watching):
             self._out.send(outcome)
 
     def _look(self, _argument: None, answer: Connection) -> None:
-        signal.signal(signal.SIGPROF, _give_up)
+        given_up = _GivenUp()
+        signal.signal(signal.SIGPROF, given_up)
         names = [str(path.resolve()) for path in self._paths]
         measuring = coverage.Coverage(data_file=None, include=names, config_file=False)
         measuring.start()
         for name in self.run(self._items):
-            self._forget_if_too_long()
             measuring.switch_context(name)
+            given_up.running = name
             signal.setitimer(signal.ITIMER_PROF, 2 * TOO_LONG)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        self._forget_if_too_long()
         measuring.stop()
+        self._forget(given_up.names)
         for path, name in zip(self._paths, names, strict=True):
             for line, tests in measuring.get_data().contexts_by_lineno(name).items():
                 self.timed.lines[path, line] = [test for test in tests if test]
         answer.send(self.timed)
 
-    def _forget_if_too_long(self) -> None:
+    def _forget(self, names: set[str]) -> None:
         """A test that was given up says nothing, whatever it ended with."""
-        if self.timed.seconds and list(self.timed.seconds.values())[-1] > 1.9 * TOO_LONG:
-            name = list(self.timed.seconds)[-1]
-            failed = [each for each in self.timed.failures if not each.startswith(f"{name} (")]
-            self.timed.failures = failed
+        self.timed.seconds |= dict.fromkeys(names, GIVEN_UP)
+        failures = self.timed.failures
+        self.timed.failures = [each for each in failures if each.rpartition(" (")[0] not in names]
 
     def _attempt(self, argument: tuple[Path, int, Order], answer: Connection) -> None:
         path, number, order = argument
-        _limit(order)
         codes = {}
         for code in _nested(_code_with(path, number)):
             codes[code.co_qualname, code.co_firstlineno] = code
         for function in self._functions[path]:
             old = function.__code__
             function.__code__ = codes[old.co_qualname, old.co_firstlineno]
-        answer.send(self.run_until_failure(_chosen(self._items, order)))
+        answer.send(self.run_until_failure(_chosen(self._items, order), order))
 
 
 class TooLongError(Exception):
     """A test computes for longer than mistakes are worth."""
 
 
-def _give_up(_signal: int, _frame: object) -> None:
-    raise TooLongError
+class _GivenUp:
+    """Ends the test that runs when a signal comes, and keeps its name."""
+
+    def __init__(self) -> None:
+        self.running = ""
+        self.names: set[str] = set()
+
+    def __call__(self, _signal: int, _frame: object) -> None:
+        self.names.add(self.running)
+        raise TooLongError
 
 
 class Fresh(Watching):
@@ -205,14 +212,14 @@ class Fresh(Watching):
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of running all tests."""
-        self.run_until_failure(_chosen(session.items, self._order))
+        self.run_until_failure(_chosen(session.items, self._order), self._order)
         return True
 
 
 def attempt_fresh(argument: tuple[Target, Path, int, Order], answer: Connection) -> None:
     """Run tests with a mistake that is there from the start; answers what failed, or ""."""
     target, path, number, order = argument
-    _limit(order)
+    _allow(30)  # for what is imported
     _pretend(path, _code_with(path, number))
     plugin = Fresh(order)
     files = sorted({name.split("::")[0] for name in order})
@@ -233,9 +240,10 @@ def run_pytest(tests: list[str], plugin: Watching, target: Target) -> int:
     return int(pytest.main([*first, *ARGUMENTS, *tests], plugins=[plugin]))
 
 
-def _limit(order: Order) -> None:
-    allowed = int(3 + 5 * sum(order.values()))
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed))
+def _allow(seconds: float) -> None:
+    """Have this process ended when it has computed for so many seconds more."""
+    limit = int(time.process_time() + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 def _chosen(items: list[pytest.Item], order: Order) -> list[pytest.Item]:
