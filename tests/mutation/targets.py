@@ -68,8 +68,9 @@ TARGETS = [
     _target(
         "choosing",
         _MODELS / "decoding",
-        "cuts selection weights random_numbers parameters",
+        "alternatives cuts selection weights random_numbers parameters",
         [
+            "models/decoding/test_alternatives.py",
             "models/decoding/test_selection.py",
             "models/decoding/test_random_numbers.py",
             "models/decoding/test_parameters.py",
@@ -78,7 +79,7 @@ TARGETS = [
     _target(
         "decoding",
         _MODELS / "decoding",
-        "alternatives batch beam rows stopping",
+        "batch beam rows stopping",
         [
             "models/decoding/test_batch.py",
             "models/decoding/test_beam.py",
