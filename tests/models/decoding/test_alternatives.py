@@ -23,7 +23,10 @@ def test_alternatives_are_the_first_by_sorting_as_many_as_each_row_wants(
     rows = np.random.default_rng(seed).integers(0, len(log_probs), len(counts))
     wanted = np.array(counts, np.int64)
 
-    found = Alternatives.of(log_probs, rows, wanted, Scratch.of(log_probs.shape[1]))
+    scratch = Scratch.of(log_probs.shape[1])
+    scratch.maxima[:] = -np.inf  # of another row
+
+    found = Alternatives.of(log_probs, rows, wanted, scratch)
 
     if not any(counts):
         assert found is None
