@@ -34,6 +34,10 @@ from lmscore.client import (
     UnauthenticatedError,
     UnavailableError,
 )
+from lmscore.client.convert.scoring import score_request, scores
+from lmscore.client.results import ModelIdentity, WordScore
+from lmscore.v1 import language_model_service_pb2 as wire
+from lmscore.v1.common_pb2 import ModelSelector
 from tests.client.conftest import TIMEOUT
 from tests.client.fake_server import (
     FINGERPRINT,
@@ -188,6 +192,42 @@ def test_models_are_described(client: Client) -> None:
     assert (model.ngram.order, model.ngram.counts) == (2, (1000, 500))
     assert model.scoring_contract.unknown_log_prob == -5.0
     assert client.get_model() == model
+
+
+def test_a_request_says_no_more_than_its_settings() -> None:
+    model = ModelSelector(name="m")
+
+    assert score_request(["a"], "m", {}) == wire.ScoreRequest(
+        model=model, texts=["a"], detail=wire.SCORE_DETAIL_NONE, bos=True, eos=True
+    )
+    assert score_request(["a"], "m", {"alternatives": 0, "words": True}) == wire.ScoreRequest(
+        model=model, texts=["a"], detail=wire.SCORE_DETAIL_NONE, bos=True, eos=True, words=True
+    )
+    assert score_request(["a"], "m", {"tokens": True, "bos": False}) == wire.ScoreRequest(
+        model=model, texts=["a"], detail=wire.SCORE_DETAIL_TOKENS, bos=False, eos=True
+    )
+    assert score_request(["a"], "m", {"alternatives": 2, "eos": False}) == wire.ScoreRequest(
+        model=model, texts=["a"], detail=wire.SCORE_DETAIL_FULL, bos=True, eos=False, alternatives=2
+    )
+
+
+def test_words_are_told_where_the_answer_has_them() -> None:
+    words = wire.WordScores(
+        words=["a", "</s>"],
+        log_probs=[-1.0, -2.0],
+        oov=[True, False],
+        begin_bytes=[0, 1],
+        end_bytes=[1, 1],
+        token_counts=[2, 1],
+    )
+    response = wire.ScoreResponse(scores=[wire.TextScore(words=words), wire.TextScore()])
+    with_words, without = scores(response)
+
+    assert with_words.words == (
+        WordScore("a", -1.0, oov=True, begin_byte=0, end_byte=1, token_count=2),
+        WordScore("</s>", -2.0, oov=False, begin_byte=1, end_byte=1, token_count=1),
+    )
+    assert without.words == ()
 
 
 # --- errors ---
@@ -541,6 +581,7 @@ def test_a_list_too_large_for_a_request_fails_alone(server: FakeServer, client: 
     with pytest.raises(InvalidArgumentError, match="too many"):
         answers[0][0]
     assert answers[1][0].id == "b"
+    assert answers[0].model == ModelIdentity(answers[1].model.name, 0, "")  # none has answered
 
 
 @pytest.mark.parametrize(("field", "batch"), [("weights[0]", 1), ("lists: hypotheses", 4)])

@@ -284,20 +284,20 @@ def test_a_reason_newer_than_the_client_is_unspecified(
 
 # --- what no message can hold ---
 
+COUNTS = ["num_sequences", "max_tokens", "min_tokens", "alternatives"]
+
 
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
         ({"prompt": "\ud800"}, "prompt"),
         ({"model": "\ud800"}, "model.name"),
-        ({"num_sequences": -1}, "num_sequences"),
-        ({"max_tokens": 2**32}, "max_tokens"),
-        ({"min_tokens": -1}, "min_tokens"),
+        *(({name: -1}, name) for name in COUNTS),
+        *(({name: 2**32}, name) for name in COUNTS),
         ({"stop": ["a", "\ud800"]}, "stop_strings[1]"),
         ({"stop_token_ids": [0, -1]}, "stop_token_ids[1]"),
         ({"banned_token_ids": [2**32]}, "banned_token_ids[0]"),
         ({"seed": 2**64}, "seed"),
-        ({"alternatives": -1}, "alternatives"),
         ({"strategy": Sampling(top_k=-1)}, "sampling.top_k"),
         ({"strategy": Beam(-1)}, "beam.width"),
         ({"strategy": Beam(1, num_results=2**32)}, "beam.num_results"),

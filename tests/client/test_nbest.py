@@ -3,12 +3,13 @@ from __future__ import annotations
 import gzip
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from lmscore.client import Hypothesis, NBestList
-from lmscore.client.nbest import SCORE, UnknownFormatError, read_nbest, write_nbest
+from lmscore.client.nbest import SCORE, Source, UnknownFormatError, read_nbest, write_nbest
 from lmscore.client.nbest_formats import blocks
 from lmscore.client.textfile import FileError, LineReader
 
@@ -313,8 +314,11 @@ def test_a_json_object_of_any_size_is_read_an_utterance_at_a_time(tmp_path: Path
     entries = (f'"u{i}": {{"hyp_1": {{"score": -{i}, "text": "{text}"}}}}' for i in range(20))
     (tmp_path / "nbest").write_text("{" + ",\n".join(entries) + "}")
 
-    for i, nbest in enumerate(read_nbest(tmp_path / "nbest")):
-        assert nbest == NBestList(f"u{i}", (Hypothesis(text, {SCORE: -i}),))
+    with closing(Source(str(tmp_path / "nbest"))) as source:
+        for i, nbest in enumerate(read_nbest(source, format="mlm-scoring")):
+            assert nbest == NBestList(f"u{i}", (Hypothesis(text, {SCORE: -i}),))
+            assert source.size is not None
+            assert 0 < source.position <= source.size * (i + 5) / 20  # no more is in memory
     assert i == 19
 
 

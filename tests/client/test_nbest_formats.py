@@ -48,6 +48,8 @@ def lay(folder: Path, files: dict[str, str]) -> Path:
             "words_text:1: expected a key utt-N, found -1",
         ),
         ("kaldi", {**KALDI, "words_text": "u-x a\n"}, "expected a key utt-N, found u-x"),
+        ("kaldi", {**KALDI, "acwt": ""}, "acwt: expected a line for u-1.*the file ends"),
+        ("kaldi", {**KALDI, "acwt": "\n\nv-1 1\n"}, "acwt:3: expected a line for u-1.*found v-1"),
         ("espnet", {"2best_recog/text": ""}, "expected a folder with 1best_recog in it"),
         (
             "espnet",
@@ -90,6 +92,7 @@ def test_what_is_wrong_with_a_folder_is_said(
         ("csv", 'id,score,text\nu,1,"a"b\n', "nbest:2: not comma-separated values"),
         ("csv", "", "there are no n-best lists in it"),
         ("moses", "0 ||| x ||| a[0]= 1 a= 2 3 ||| 1\n", r"feature a\[0\] stands there twice"),
+        ("moses", "0 ||| x ||| = 1 ||| 1\n", "expected name= before the value '='"),
         ("mlm-scoring", '{3: {"hyp_1": {}}}', "nbest:1: 3 stands where an utterance's id should"),
         ("mlm-scoring", "{" + "[" * 100_000, "nbest:1: not JSON that can be read: nested too"),
         ("mlm-scoring", '{"a": {"ref": 1, "hyp_1": {"score": 1, "text": ""}}}', '"ref" must be'),
@@ -178,6 +181,16 @@ def test_fairseqs_output_is_known_though_not_read(tmp_path: Path) -> None:
         list(read_nbest(tmp_path / "nbest"))
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("format_name", EVERY_FORMAT)
+def test_numbers_that_no_reader_takes_are_not_written(
+    tmp_path: Path, format_name: str, number: float
+) -> None:
+    features = {ACOUSTIC: 1.0, LM: number} if format_name == "srilm" else {SCORE: number}
+    with pytest.raises(UnwritableError, match=f"list u, .*{number} is not a finite number"):
+        write_nbest(tmp_path / "out", [list_with(features)], format=format_name)
+
+
 @pytest.mark.parametrize(
     ("files", "format_name"),
     [
@@ -205,6 +218,50 @@ def test_a_folder_of_anything_else_is_of_no_known_format(
         format_of(lay(tmp_path, files))
 
 
+def test_what_is_of_no_known_format_is_told_with_the_line_if_it_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "nbest").write_text("no list\n")
+    with pytest.raises(UnknownFormatError) as of_file:
+        format_of(tmp_path / "nbest")
+    with pytest.raises(UnknownFormatError) as of_folder:
+        format_of(tmp_path)
+
+    assert (of_file.value.line, of_folder.value.line) == (1, None)
+
+
+def test_columns_may_have_numbers_as_names(tmp_path: Path) -> None:
+    (tmp_path / "nbest").write_text("id\t1\t2\ttext\nu\t-1\t-2\tx\n")
+
+    assert list(read_nbest(tmp_path / "nbest")) == [
+        NBestList("u", (Hypothesis("x", {"1": -1.0, "2": -2.0}),))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("format_name", "rows"),
+    [
+        ("moses", ["u ||| a ||| x= 1 ||| -1", "u ||| b ||| x= 2 ||| -2"]),
+        ("nemo", ["a\t-1", "b\t-2"]),
+        ("tsv", ["u\t-1\ta", "u\t-2\tb"]),
+        ("srilm", ["-1 -2 1 a", "-1 -2 1 b"]),
+        ("jsonl", ['{"id": "u", "hyps": [["a", 1]]}', '{"id": "v", "hyps": [["b", 1]]}']),
+    ],
+)
+def test_blank_lines_are_passed_over(tmp_path: Path, format_name: str, rows: list[str]) -> None:
+    for name, content in (
+        ("dense", "\n".join(rows)),
+        ("blank", "\n".join(["", rows[0], " ", "", rows[1], "  "])),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "u").write_text(content)
+    dense, blank = (
+        list(read_nbest(tmp_path / name / "u", format=format_name, beam_size=2))
+        for name in ("dense", "blank")
+    )
+
+    assert blank == dense
+    assert [each.text for nbest in blank for each in nbest.hypotheses] == ["a", "b"]
+
+
 def test_a_file_beside_costs_is_of_kaldi_only_if_it_is_called_words(tmp_path: Path) -> None:
     lay(tmp_path, {**KALDI, "nbest": "u\t1\tx\n"})
 
@@ -223,11 +280,39 @@ def test_tokens_of_espnet_are_kept(tmp_path: Path) -> None:
     assert list(read_nbest(tmp_path / "out")) == lists
 
 
+def test_costs_of_kaldi_are_negated_scores_of_hypotheses_from_one(tmp_path: Path) -> None:
+    several = NBestList("u", (Hypothesis("a b", {LM: -1.5}), Hypothesis("", {LM: 0.5})))
+    write_nbest(tmp_path / "out", [several, list_with({LM: 2.0}, name="v")], format="kaldi")
+
+    written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert written == {
+        "words_text": "u-1 a b\nu-2 \nv-1 a b\n",
+        "lmwt.lmonly": "u-1 1.5\nu-2 -0.5\nv-1 -2.0\n",
+    }
+
+
+@pytest.mark.parametrize("format_name", ["jsonl", "mlm-scoring"])
+def test_letters_stand_in_json_as_they_are(tmp_path: Path, format_name: str) -> None:
+    nbest = NBestList("ö", (Hypothesis("ü 一", {SCORE: 1.0}),))
+    write_nbest(tmp_path / "out", [nbest], format=format_name)
+
+    assert "ü 一" in (tmp_path / "out").read_text(encoding="utf-8")
+
+
 def test_scores_of_srilm_are_written_in_log10(tmp_path: Path) -> None:
     features = {ACOUSTIC: -math.log(10), LM: math.log(100)}
     write_nbest(tmp_path / "out", [list_with(features)], format="srilm")
 
     assert (tmp_path / "out/u").read_text() == "-1.0 2.0 2 a b\n"
+
+
+def test_numbers_of_words_that_srilm_told_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "u").write_text("-1 -2 5 a b\n-1 -2 1 a\n")
+    lists = list(read_nbest(tmp_path / "u", format="srilm"))
+    write_nbest(tmp_path / "out", lists, format="srilm")
+
+    lines = (tmp_path / "out/u").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == ["5 a b", "1 a"]
 
 
 def test_how_much_of_a_folder_was_read_is_known(tmp_path: Path) -> None:

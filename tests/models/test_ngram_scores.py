@@ -26,7 +26,7 @@ from lmscore.models.loading import load_model
 from lmscore.models.ngram import model as ngram_model
 from lmscore.models.ngram.arpa import read_arpa
 from lmscore.models.ngram.build import DuplicateEntryError, build_automaton
-from lmscore.models.ngram.drawing import UnigramSums, unigram_sums
+from lmscore.models.ngram.excess import UnigramSums, unigram_sums
 from lmscore.models.ngram.model import NgramModel
 from lmscore.models.ngram.table import OrderTable
 from tests.models.backoff import Backoff, normalized_backoff, random_backoff, random_texts

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmscore.models.language_model import BatchScores, Texts
+from lmscore.models.tokenization.tokenizer import SpecialIds, TokenVocabulary
+from lmscore.server.convert.items import name_empty, wire_ids
 from lmscore.server.convert.score_reply import encode_scores
 from lmscore.v1 import language_model_service_pb2 as wire
 
@@ -56,3 +58,12 @@ def test_words_are_counted_between_the_five_separators_only(strings: list[str]) 
     counts = Texts.from_strings(strings).word_counts()
 
     assert counts.tolist() == [count(text) for text in strings]
+
+
+def test_an_unknown_token_that_covers_nothing_and_has_no_id_has_no_name() -> None:
+    vocabulary = TokenVocabulary(["<s>", "</s>", "a"], SpecialIds(0, 1, -1))
+    texts = ["", "b", ""]
+
+    name_empty(texts, wire_ids(np.array([-1, -1, 2])), vocabulary)
+
+    assert texts == ["", "b", "a"]

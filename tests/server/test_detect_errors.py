@@ -73,6 +73,24 @@ async def test_misfits_are_the_default_and_words_are_told_if_asked(connection: C
     assert text.log_prob == pytest.approx(ln(0.6 * 0.5 * 0.5), abs=1e-5)
 
 
+@pytest.mark.parametrize("eos", [False, True])
+async def test_words_of_many_texts_are_told_as_those_of_each_alone(
+    connection: Connection, *, eos: bool
+) -> None:
+    def asked(*texts: str) -> wire.DetectErrorsRequest:
+        return request(
+            *texts, criterion=wire.DETECTION_CRITERION_MISFIT, words=True, eos=eos, threshold=99.0
+        )
+
+    several = ["b a", "a", "ü b a"]
+    together = (await connection.stub.DetectErrors(asked(*several))).texts
+    alone = [(await connection.stub.DetectErrors(asked(text))).texts[0] for text in several]
+
+    assert list(together) == alone
+    assert [len(text.unexpectedness) for text in together] == [2 + eos, 1 + eos, 3 + eos]
+    assert all((text.unexpectedness[-1] == 0) == eos for text in together)  # an end fits
+
+
 async def test_context_and_flags_are_those_of_scores(connection: Connection) -> None:
     asked = request("b", context="a", eos=False, words=True, bos=False)
     [text] = (await connection.stub.DetectErrors(asked)).texts

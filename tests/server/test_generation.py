@@ -16,6 +16,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lmscore.models.decoding.parameters import Decoding, Sampling
@@ -24,7 +26,10 @@ from lmscore.models.language_model import BatchScores, LanguageModel, ScoreBatch
 from lmscore.models.loading import load_model
 from lmscore.server import call as server_call
 from lmscore.server.call import Priority
-from lmscore.server.generation.call import Call, Mark, Wanted
+from lmscore.server.generation.call import Call, Item, Mark, Wanted
+from lmscore.server.generation.loop import GenerationLoop
+from lmscore.server.generation.prompts import PromptReader
+from lmscore.server.scheduling.scheduler import Turn
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.language_model_service_pb2_grpc import LanguageModelServiceStub
 from lmscore.v1.model_service_pb2 import ListModelsRequest
@@ -200,6 +205,26 @@ def has_begun_or_ended(connection: Connection, call: Any) -> bool:
     return active(connection) == 6 or call.done()
 
 
+async def test_a_retired_model_is_let_go_when_its_last_call_is_over() -> None:
+    model = SlowModel()
+    async with serving(model) as connection:
+        generator = connection.server.generator
+        await generated(connection, max_tokens=1)
+        assert [load.model for load in generator.loads()] == [model]
+        generator.retire(model)
+        assert not generator.loads()
+
+        model.go.clear()
+        calls = [connection.stub.Generate(request(**LONG)) for _ in range(2)]
+        await until(lambda: joined(connection) == 2)
+        calls[0].cancel()
+        await until(lambda: connection.server.calls.running == 1)
+        assert generator.loads()  # it has a call still
+        calls[1].cancel()
+        await until(lambda: not generator.loads())
+        model.go.set()
+
+
 async def test_a_passed_deadline_frees_the_place() -> None:
     model = SlowModel(0.003)
     async with serving(model) as connection:
@@ -287,6 +312,75 @@ def test_tokens_are_unwritten_from_when_they_are_given_until_they_are_written() 
     call.written(3)
     assert call.unwritten == 2
     assert [item.token_id for item in call.take(9) if isinstance(item, Token)] == [3, 4]
+
+
+@pytest.mark.parametrize("last", [Mark.ENDED, ZeroDivisionError()])
+def test_a_call_is_over_with_its_end_or_with_an_error(last: Item) -> None:
+    nothing = np.array([], np.int64)
+    prompt = Prompt(7, b"", nothing, Decoding(), 0)
+    call = Call(Wanted(prompt, nothing), server_call.Call("Generate", "anna"))
+    for item in (Mark.READ, Mark.PAUSED, Token(Place(0, 0), 1, -1.0, "a")):
+        call.give(item)
+        assert not call.over
+    call.give(last)
+    call.give(Mark.READ)
+
+    assert call.over
+    assert (call.number, call.pauses, call.has_rows, call.paused) == (7, 0, False, False)
+
+
+def test_turns_are_as_urgent_as_the_most_urgent_call() -> None:
+    turns: list[Turn] = []
+    loop = GenerationLoop(
+        SlowModel(),
+        turns.append,
+        lambda _: None,
+        max_prefill_tokens=10,
+        max_unwritten_tokens=10**6,
+    )
+
+    def call(number: int, caller: str, priority: Priority) -> Call:
+        settings = Decoding(max_tokens=10**6, min_tokens=10**6)
+        prompt = Prompt(number, b"", np.zeros(0, np.int64), settings, 0)
+        origin = server_call.Call("Generate", caller, priority)
+        return Call(Wanted(prompt, np.ones(1, np.int64)), origin)
+
+    urgent = call(2, "cleo", Priority.INTERACTIVE)
+    loop.join(call(0, "anna", Priority.BULK))
+    loop.join(call(1, "bert", Priority.BULK))
+    changes: list[Callable[[Call], None]] = [loop.join, loop.leave, loop.go_on]
+    for change in changes:
+        turns[-1].work()
+        change(urgent)
+    turns[-1].work()
+
+    told = [(turn.priority, turn.callers) for turn in turns[:5]]
+    assert told[:2] == [(Priority.BULK, 1), (Priority.BULK, 2)]
+    assert told[2:] == [
+        (Priority.INTERACTIVE, 3),
+        (Priority.BULK, 2),
+        (Priority.BULK, 2),
+    ]
+
+
+@given(st.lists(st.integers(0, 30), max_size=6), st.integers(1, 60))
+def test_prompts_share_the_tokens_to_be_read_and_the_short_ones_are_done_first(
+    lengths: list[int], budget: int
+) -> None:
+    reader = PromptReader(SlowModel())
+    for number, length in enumerate(lengths):
+        prompt = Prompt(number, b"", np.zeros(0, np.int64), Decoding(), 0)
+        wanted = Wanted(prompt, np.ones(length, np.int64))
+        reader.add(Call(wanted, server_call.Call("Generate", "anna")))
+
+    shares = reader.shares(budget)
+
+    got = [shares.get(number, 0) for number in range(len(lengths))]
+    assert sum(got) == min(budget, sum(lengths))
+    unfinished = [share for share, length in zip(got, lengths, strict=True) if share < length]
+    assert all(share <= length for share, length in zip(got, lengths, strict=True))
+    assert all(max(got) - share <= 1 for share in unfinished)  # nobody has much more
+    assert all(number in shares for number, length in enumerate(lengths) if length == 0)
 
 
 async def test_a_paused_call_that_is_cancelled_is_gone() -> None:

@@ -54,6 +54,18 @@ async def test_places_are_given_in_the_order_of_coming() -> None:
     assert places.waiting == 0
 
 
+async def test_without_a_line_all_places_are_given_and_the_next_call_is_refused() -> None:
+    places = Places(3, 0)
+    await places.enter(1)
+    await places.enter(2)
+
+    with pytest.raises(TooManyGenerationsError) as refused:
+        await places.enter(1)
+    assert refused.value.retry_after_seconds == 1.0  # nobody has waited yet
+    places.leave(2)
+    await places.enter(1)
+
+
 async def test_who_is_cancelled_in_line_lets_those_behind_pass() -> None:
     places = Places(2, 10)
     await places.enter(1)

@@ -10,6 +10,7 @@ import pytest
 
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1.common_pb2 import ModelSelector
+from lmscore.v1.model_service_pb2 import GetModelRequest
 from tests.server.harness import Connection, failure_of, running, settings_for
 
 TINY = ModelSelector(name="tiny")
@@ -99,6 +100,7 @@ async def test_a_kenlm_file_without_words_scores_and_says_why_it_cannot_do_more(
     settings = settings_for(FIXTURES / "plain.probing_wordless.bin")
     async with running(settings) as connection:
         scored = await connection.stub.Score(wire.ScoreRequest(model=TINY, texts=["a b"]))
+        told = await connection.models.GetModel(GetModelRequest(model=TINY))
         by_ids = wire.ScoreRequest(
             model=TINY,
             token_sequences=[wire.TokenSequence(ids=[5])],
@@ -114,6 +116,8 @@ async def test_a_kenlm_file_without_words_scores_and_says_why_it_cannot_do_more(
             failures.append(failure_of(raised.value))
 
     assert scored.scores[0].token_count == 3
+    contract = told.model.scoring_contract
+    assert (contract.bos_token, contract.eos_token) == ("<s>", "</s>")  # as they are called
     for failed in failures:
         assert failed.code is grpc.StatusCode.FAILED_PRECONDITION
         assert failed.reason == "UNSUPPORTED_BY_MODEL"

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from lmscore.models.language_model import BatchScores, ScoreBatch
 from lmscore.models.loading import load_model
 from lmscore.models.ngram.model import NgramModel
+from lmscore.server.repository import FailedModel, UnloadedModel
 from lmscore.v1 import language_model_service_pb2 as wire
 from lmscore.v1 import model_service_pb2
 from lmscore.v1.common_pb2 import ModelSelector
@@ -55,6 +56,28 @@ async def test_a_loading_model_is_listed_as_such(tiny_arpa: Path) -> None:
     assert model.identity.name == "tiny"
 
 
+async def test_versions_that_do_not_answer_say_why(connection: Connection) -> None:
+    repository = connection.server.repository
+    served = repository.find("tiny", None)
+    given_up = replace(served, version=2, problem="its file is gone")
+    repository.add(given_up)
+    repository.put(FailedModel("tiny", 3, "no end of it"))
+    repository.put(UnloadedModel("tiny", 4))
+    repository.retire(served)  # which this test still holds
+    listed = await connection.models.ListModels(model_service_pb2.ListModelsRequest())
+
+    assert {model.identity.version: (model.state, model.problem) for model in listed.models} == {
+        1: (model_service_pb2.MODEL_STATE_UNLOADING, ""),
+        2: (model_service_pb2.MODEL_STATE_READY, "its file is gone"),
+        3: (model_service_pb2.MODEL_STATE_FAILED, "no end of it"),
+        4: (model_service_pb2.MODEL_STATE_UNLOADED, ""),
+    }
+    assert listed.models[1].loaded_at.seconds == int(served.loaded_at) > 0
+    repository.put(replace(given_up, loaded_at=0.0))  # nobody knows when
+    got = await connection.models.GetModel(model_service_pb2.GetModelRequest(model=TINY))
+    assert not got.model.HasField("loaded_at")
+
+
 async def test_an_unknown_model_is_not_found(connection: Connection) -> None:
     request = model_service_pb2.GetModelRequest(model=ModelSelector(name="x"))
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -79,6 +102,15 @@ async def test_tokens_have_places_ids_and_flags(connection: Connection) -> None:
     assert list(first.oov) == [False, True, False]
     assert list(empty.tokens) == []
     assert list(special.oov) == [True, False]  # <s> is never an event
+
+
+async def test_a_text_over_the_limit_has_its_own_error(tiny_arpa: Path) -> None:
+    async with running(settings_for(tiny_arpa, max_text_bytes=3)) as connection:
+        request = wire.TokenizeRequest(model=TINY, texts=["a", "a b a", "b a", "üü"])
+        texts = (await connection.stub.Tokenize(request)).texts
+
+    assert [list(text.tokens) for text in texts] == [["a"], [], ["b", "a"], []]
+    assert [text.error.field for text in texts] == ["", "texts[1]", "", "texts[3]"]
 
 
 async def test_reflection_lists_the_services_and_describes_them(connection: Connection) -> None:

@@ -9,7 +9,12 @@ from lmscore.client.appending import AppendedFiles
 from lmscore.client.nbest_formats.format import NBestFormat
 from lmscore.client.nbest_formats.registry import FORMATS, recognized
 from lmscore.client.nbest_formats.source import Source
-from lmscore.client.nbest_formats.values import SCORE, UnknownFormatError, UnwritableError
+from lmscore.client.nbest_formats.values import (
+    SCORE,
+    UnknownFormatError,
+    UnwritableError,
+    checked,
+)
 from lmscore.client.requests import NBestList
 from lmscore.client.textfile import FileError, LineReader
 
@@ -72,7 +77,8 @@ def write_nbest(
     """Write lists to a file, or to a folder in formats that are one; gives their number.
 
     Reading that again gives the same lists. Raises UnwritableError for what the format has no
-    way to say: more features than it has room for, or a text with the marks of its columns.
+    way to say: more features than it has room for, a number that is not finite, or a text with
+    the marks of its columns.
     """
     known = FORMATS[format]
     count = 0
@@ -81,7 +87,18 @@ def write_nbest(
         for nbest in lists:
             if count == 0 and nbest.hypotheses:
                 names = list(nbest.hypotheses[0].features)
-            files.append(known.render(count, nbest, names))
+            files.append(known.render(count, _finite(nbest), names))
             count += 1
         files.append(known.end(count))
     return count
+
+
+def _finite(nbest: NBestList) -> NBestList:
+    """The list; UnwritableError for a feature that readers would refuse."""
+    for hypothesis in nbest.hypotheses:
+        for name, value in hypothesis.features.items():
+            try:
+                checked(value, f"list {nbest.id}, {name}")
+            except ValueError as error:
+                raise UnwritableError(str(error)) from None
+    return nbest

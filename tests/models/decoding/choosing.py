@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lmscore.models.decoding.parameters import Sampling
 from lmscore.models.decoding.selection import Changes, Filters, IdLists, select_tokens
-from lmscore.models.decoding.weights import LogProbs, Scratch
+from lmscore.models.decoding.weights import BLOCK, LogProbs, Scratch
 
 
 def no_changes(rows: int) -> Changes:
@@ -37,6 +37,7 @@ def choose(
     np.testing.assert_array_equal(log_probs, before)
     possible = tokens >= 0
     assert (chosen[possible] == before[possible, tokens[possible]]).all()
+    assert (chosen[~possible] == -np.inf).all()
     return tokens
 
 
@@ -55,7 +56,22 @@ def expected_probs(log_probs: LogProbs, sampling: Sampling) -> NDArray[np.float6
     return normalized
 
 
-def support(log_probs: NDArray[np.float64], sampling: Sampling, draws: int = 20_000) -> set[int]:
-    """The tokens that are drawn from a row with evenly spread numbers."""
-    rows = np.tile(log_probs, (draws, 1))
-    return set(choose(rows, sampling, (np.arange(draws) + 0.5) / draws).tolist())
+def kept(log_probs: LogProbs, sampling: Sampling) -> NDArray[np.float64]:
+    """What a row is drawn from, as choosing leaves it behind: (tokens,), 0 for what was dropped."""
+    row = log_probs[None].copy()
+    scratch = Scratch.of(row.shape[1])
+    filters = Filters(
+        np.array([sampling.temperature]),
+        np.array([sampling.top_k or 0]),
+        np.array([sampling.top_p]),
+        np.array([sampling.min_p]),
+    )
+    select_tokens(row, np.zeros(1, np.int64), filters, no_changes(1), np.full(1, 0.5), scratch)
+    blocks = np.arange(row.shape[1]) // int(BLOCK)
+    weights: NDArray[np.float64] = scratch.weights[: row.shape[1]]
+    return np.where(scratch.sums[blocks] > 0, weights, 0.0)
+
+
+def support(log_probs: LogProbs, sampling: Sampling) -> set[int]:
+    """The tokens that are drawn from."""
+    return set(np.flatnonzero(kept(log_probs, sampling)).tolist())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lmscore.models.decoding import beam, selection
 from lmscore.models.decoding.batch import DecodingBatch, warm_up
 from lmscore.models.decoding.parameters import Beam, Decoding, Greedy, Sampling, Strategy
-from lmscore.models.decoding.rows import FinishReason, NewSequence
+from lmscore.models.decoding.rows import FinishReason, NewSequence, Rows
 from lmscore.models.errors import ParameterError
 from lmscore.models.language_model import LanguageModel, ScoreBatch, Texts, TokenSequences
 from lmscore.models.loading import load_model
@@ -272,6 +272,41 @@ def test_a_penalty_counts_prompt_and_generated_tokens() -> None:
     # 3 is penalized to 0.16, then 4 to 0.11 and 5 to 0.06.
     assert [token_id for token_id, _ in pairs] == [4, 5, 3]
     assert [log_prob for _, log_prob in pairs] == pytest.approx(np.log([0.33, 0.25, 0.40]))
+
+
+def test_a_penalty_counts_generated_tokens_without_a_prompt() -> None:
+    probs = np.full((6, 6), [0.0, 0.01, 0.01, 0.40, 0.33, 0.25])
+    settings = Decoding(repetition_penalty=2.0, max_tokens=3)
+
+    pairs = alone(TableModel(probs), NewSequence(settings))
+
+    assert [token_id for token_id, _ in pairs] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "temperature"),
+    [
+        (Decoding(), 0.0),
+        (Decoding(Sampling()), 1.0),
+        (Decoding(Sampling(0.25)), 0.25),
+        (Decoding(Sampling(0.2)), np.nan),  # too sharp
+        (Decoding(Sampling(0.7, top_k=1)), 0.0),
+        (Decoding(Sampling(top_k=2)), np.nan),
+        (Decoding(Sampling(top_p=0.9)), np.nan),
+        (Decoding(Sampling(min_p=0.1)), np.nan),
+        (Decoding(Beam(2)), np.nan),
+        (Decoding(alternatives=1), np.nan),
+        (Decoding(repetition_penalty=2.0), np.nan),
+        (Decoding(Sampling(), repetition_penalty=1.1), np.nan),
+    ],
+)
+def test_rows_that_ask_for_a_token_alone_are_drawn_at_a_temperature(
+    settings: Decoding, temperature: float
+) -> None:
+    vocabulary = TableModel.random(0).vocabulary
+    rows = Rows.of([NewSequence(settings)], np.zeros(1, np.int64), vocabulary)
+
+    np.testing.assert_array_equal(rows.draw_temperatures, [temperature])
 
 
 def test_where_nothing_is_possible_the_text_ends() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Any
 
 import pytest
 
-from lmscore.models.decoding.parameters import Beam, Decoding, Sampling
+from lmscore.models.decoding.parameters import Beam, Decoding, Greedy, Sampling
 from lmscore.models.errors import ParameterError
 
 BAD: list[tuple[type, dict[str, Any], str]] = [
@@ -73,3 +74,16 @@ def test_a_token_id_beyond_the_vocabulary_is_named(name: str, token_id: int) -> 
 def test_what_is_at_the_edge_is_taken_as_it_is(kind: type[Any], settings: dict[str, Any]) -> None:
     taken = kind(**settings)
     assert {name: getattr(taken, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        (Sampling(), (1.0, None, 1.0, 0.0)),
+        (Beam(3), (3, 0.0, 1)),
+        (Decoding(Beam(3)), ((3, 0.0, 1), 128, 0, 1.0, (), False, (), (), None, 1, 0)),
+    ],
+)
+def test_what_is_not_given_changes_nothing(settings: Any, values: tuple[Any, ...]) -> None:
+    assert astuple(settings) == values
+    assert Decoding().strategy == Greedy()

@@ -16,7 +16,7 @@ class KeyedFile:
         self.path = path
         self.key: str | None = None  # of the next line; absent at the end
         self._value = ""
-        self._line = Line(0, "")
+        self._line = Line(0, "")  # until there is one
         self._lines: Iterator[Line] = iter(source.reader(path))
         self._advance()
 
@@ -30,7 +30,7 @@ class KeyedFile:
         if self.key != key:
             found = f"found {self.key}" if self.key is not None else "the file ends"
             problem = f"expected a line for {key}, as in the file beside it, but {found}"
-            raise FileError(self.path, problem, line=self._line.number)
+            raise FileError(self.path, problem, line=self._line.number or None)
         value = self._value
         self._advance()
         return value
