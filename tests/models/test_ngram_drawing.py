@@ -138,6 +138,23 @@ def test_the_ends_of_the_numbers_give_the_first_and_the_last_word(
         assert beyond <= 1e-5 * np.exp(left).sum()
 
 
+@given(seed=st.integers(0, 2**31))
+def test_a_sum_that_rounding_leaves_too_small_gives_the_last_word(
+    model: NgramModel, seed: int
+) -> None:
+    """No number is 1, but sums of other orders may end a little below the total."""
+    states = some_states(model, seed)
+    excluded = some_excluded(model, seed, len(states))
+    first = np.random.default_rng(seed).integers(0, len(model.vocabulary), len(states))
+    excluded = np.concatenate((excluded, first[:, None] + np.arange(1, 9)), axis=1)
+    excluded[excluded >= len(model.vocabulary)] = -1
+
+    words, _ = model.draw(states, np.ones(len(states)), excluded, np.ones(len(states)))
+
+    for left, word in zip(left_of(model, states, excluded), words.tolist(), strict=True):
+        assert word == max(np.flatnonzero(np.exp(left) > 0), default=-1)
+
+
 def copy_of(model: NgramModel) -> NgramModel:
     """The same model, which has drawn nothing yet."""
     return NgramModel(

@@ -34,10 +34,16 @@ EXAMPLES = 8
 TOO_LONG = 3.0  # seconds of computing: such a test is shown no mistakes
 GIVEN_UP = math.inf  # seconds of a test that did not end in twice that
 NOT_RUN = "not run"
-PLUGINS = ["_hypothesis_pytestplugin", "pytest_asyncio.plugin", "pytest_timeout"]
+PLUGINS = [
+    "_hypothesis_pytestplugin",
+    "pytest_asyncio.plugin",
+    "pytest_rerunfailures",
+    "pytest_timeout",
+]
 ARGUMENTS = [
     "-q",
     "-x",
+    "--force-reruns=0",  # a mistake noticed by chance is noticed
     "-Wignore::pytest.PytestAssertRewriteWarning",  # plugins are there already
     "--timeout=0",  # of the clock; what computes for long is stopped by what it computes
     "--hypothesis-profile=mutation",
