@@ -83,6 +83,26 @@ TARGETS = [
         plain=False,
     ),
     _target(
+        "network-files",
+        _MODELS / "network",
+        "checkpoint config",
+        ["models/network/test_checkpoint.py"],
+        plain=False,
+    ),
+    _target(
+        "importers",
+        _MODELS / "network" / "importers",
+        "assembly checks file_type importing pickle_advice report sources special_tokens token_list"
+        " tokenizer_files torch_file word_list",
+        [
+            "models/network/test_importing.py",
+            "models/network/test_import_errors.py",
+            "models/network/test_import_vocabularies.py",
+            "models/network/test_convert_network.py",
+        ],
+        plain=False,
+    ),
+    _target(
         "choosing",
         _MODELS / "decoding",
         "alternatives cuts selection weights random_numbers parameters",
