@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from threading import Barrier, Event, current_thread
+from threading import Barrier, Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -426,24 +426,25 @@ async def test_turns_of_texts_and_scoring_take_turns() -> None:
     assert turns[:3] == [1, 1, 1]  # before any of the bulk work that came earlier
 
 
-async def test_a_thread_takes_the_next_turn_itself_if_nothing_else_waits() -> None:
-    workers, names, over = Workers("ngram", 2, QueueLimits(), Observer()), list[str](), Event()
+async def test_a_thread_takes_its_next_turn_itself_while_another_sleeps_on() -> None:
+    workers, begun = Workers("ngram", 2, QueueLimits(), Observer()), Event()
+    following = Entry(Call("Generate", "lane"), begun.set, Load(1))
 
-    def turn() -> None:
-        names.append(current_thread().name)
-        if len(names) < 200:
-            workers.submit(Entry(Call("Generate", "lane"), turn, Load(1)))
-        else:
-            over.set()
+    def turn() -> bool:
+        give_up = time.monotonic() + 60
+        while workers._idle != 1:  # noqa: SLF001 - the other one has not fallen asleep yet
+            assert time.monotonic() < give_up
+        workers.submit(following)
+        return begun.wait(0.2)
 
     both = Barrier(2)
     meet = [Entry(Call("Score", ""), partial(both.wait, 60), Load(1)) for _ in range(2)]
     await asyncio.gather(*map(workers.result, meet))  # so that there are two threads
-    workers.submit(Entry(Call("Generate", "lane"), turn, Load(1)))
-    assert await asyncio.to_thread(over.wait, 60)
+    begun_meanwhile = await workers.result(Entry(Call("Generate", "lane"), turn, Load(1)))
+    begun_afterwards = await asyncio.to_thread(begun.wait, 60)
     workers.close()
 
-    assert len(set(names)) == 1
+    assert (begun_meanwhile, begun_afterwards) == (False, True)
 
 
 async def test_a_thread_that_hands_out_more_than_it_can_take_gets_help() -> None:
