@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lmscore.models.errors import CapabilityError, ModelError, ModelFormatError
+from lmscore.models.network import checkpoint as checkpoint_module
 from lmscore.models.network.checkpoint import read_checkpoint, write_checkpoint
 from lmscore.models.network.config import NetworkConfig
 from lmscore.models.network.module import NetworkModule
@@ -55,6 +58,62 @@ def test_a_checkpoint_is_read_as_it_was_written(
 def test_a_checkpoint_has_the_names_of_the_module(config: NetworkConfig) -> None:
     state = NetworkModule(config).state_dict()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.shapes()
+
+
+@pytest.mark.parametrize("projection_size", [None, 2])
+def test_layers_of_different_sizes_fit_each_other(projection_size: int | None) -> None:
+    config = config_of("lstm", hidden_sizes=(5, 4, 3), projection_size=projection_size, tied=False)
+    state = NetworkModule(config).state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.shapes()
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_a_dropout_that_leaves_nothing_or_adds_is_refused(dropout: float) -> None:
+    with pytest.raises(ValueError, match="dropout"):
+        config_of("lstm", dropout=dropout)
+
+
+def test_a_checkpoint_makes_its_folder_and_can_be_read_by_all_who_can_read_its_neighbours(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "runs" / "first"
+    config = config_of("gru")
+    tensors = random_tensors(config)
+    write_checkpoint(folder, config, tensors, WORDS, {"vocab.txt": b"a"}, {"trained on": "Märchen"})
+
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert modes.keys() == {"config.json", "model.safetensors", "vocab.txt"}
+    assert len(set(modes.values())) == 1
+    assert "Märchen" in (folder / "config.json").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_is_named_and_keeps_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    config = config_of("gru")
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_checkpoint(tmp_path, config, random_tensors(config), WORDS, {})
+
+    assert raised.value.errno == errno.ENOSPC
+    assert Path(raised.value.filename).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_safetensors_that_is_no_systems_is_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SafetensorError("header too large")
+
+    monkeypatch.setattr(checkpoint_module, "save_file", fail)
+    config = config_of("gru")
+    with pytest.raises(SafetensorError, match="header too large"):
+        write_checkpoint(tmp_path, config, random_tensors(config), WORDS, {})
 
 
 def test_the_feed_forward_trigram_of_the_textbook_has_its_parameters() -> None:

@@ -168,6 +168,21 @@ def test_unknown_tensors_are_shown_with_the_programs_that_are_known(tmp_path: Pa
     )
 
 
+def test_five_unknown_tensors_are_all_named(tmp_path: Path) -> None:
+    names = [f"tensor{i}" for i in range(5)]
+    save_file({name: torch.zeros(2) for name in names}, tmp_path / "model.safetensors")
+
+    problem = problem_of(tmp_path / "model.safetensors")
+    assert f"its tensors are {', '.join(names)}" in problem
+    assert "more" not in problem
+
+
+def test_what_is_no_tensor_among_tensors_is_named(tmp_path: Path) -> None:
+    torch.save({**state_of("words-lstm"), "steps": 3}, tmp_path / "model.pt")
+
+    assert problem_of(tmp_path / "model.pt") == "steps is no tensor, but a int"
+
+
 def test_an_activation_is_refused_where_there_is_no_choice(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match="of kind gru, which has no choice of activation"):
         assemble(tmp_path / "model.pt", state_of("words-gru"), "relu")

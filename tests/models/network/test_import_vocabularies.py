@@ -219,6 +219,29 @@ def test_special_tokens_can_be_named(tmp_path: Path) -> None:
     )
 
 
+def test_what_begins_a_text_ends_it_too_where_nothing_else_does(tmp_path: Path) -> None:
+    found = find_specials(tmp_path, ["X", "a"], SpecialTokens(bos="X"), "either")
+    assert (found.bos, found.eos, found.unk) == ("X", "X", None)
+
+
+def test_five_tokens_show_how_a_vocabulary_begins(tmp_path: Path) -> None:
+    with pytest.raises(ModelFormatError, match=r"it begins with a, b, c, d, e$"):
+        find_specials(tmp_path, list("abcdefg"), SpecialTokens(eos="X"), "either")
+
+
+def test_a_line_of_more_than_a_word_and_its_id_has_no_id(tmp_path: Path) -> None:
+    path = write(tmp_path / "given", "</s> 0 x\na 1 y\n")
+    with pytest.raises(ModelFormatError) as caught:
+        tokenizer_of(path, 2)
+    assert "words with ids" not in str(caught.value)
+
+
+def test_an_empty_tokenizer_json_has_no_tokens(tmp_path: Path) -> None:
+    path = write(tmp_path / "tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": []}')
+    with pytest.raises(ModelFormatError, match="has 0 tokens"):
+        tokenizer_of(path, 4)
+
+
 def test_characters_have_a_blank_and_escapes(tmp_path: Path) -> None:
     path = write(tmp_path / "given", "<unk>\n<space>\na\n\\n\n<eos>\n<pad>\n")
     tokenizer = tokenizer_of(path, 6, tokenizer="characters")

@@ -125,6 +125,33 @@ def test_half_precision_is_kept(dtype: torch.dtype, tmp_path: Path, vocabulary: 
     assert torch.equal(tensors["layers.1.weight_hh_l0"], state["rnn.weight_hh_l1"])
 
 
+@torch.no_grad()
+def test_the_report_tells_what_is_likeliest_at_first(tmp_path: Path, vocabulary: Path) -> None:
+    torch.save(ORIGINALS["words-lstm"].module().state_dict(), tmp_path / "model.pt")
+    report = imported(tmp_path / "model.pt", vocabulary, tmp_path / "out")
+    checkpoint = read_checkpoint(tmp_path / "out")
+    tokens = checkpoint.tokenizer.vocabulary
+    module = NetworkModule(checkpoint.config)
+    module.load_state_dict(dict(checkpoint.tensors))
+
+    logits = module(torch.tensor([[tokens.bos_id]]), module.initial_state(1))[0]
+
+    likeliest = dict(report.probe.likeliest)
+    best = logits[0, 0].softmax(-1).topk(len(likeliest))
+    assert list(likeliest) == [tokens.token(i) for i in best.indices.tolist()]
+    assert list(likeliest.values()) == pytest.approx(best.values.tolist())
+
+
+def test_pieces_in_a_list_of_words_are_told(tmp_path: Path) -> None:
+    torch.save(ORIGINALS["words-lstm"].module().state_dict(), tmp_path / "model.pt")
+    path = tmp_path / "vocab.txt"
+    pieces = (word if word.startswith("<") else f"\u2581{word}" for word in words())
+    path.write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
+    report = imported(tmp_path / "model.pt", path, tmp_path / "out")
+
+    assert any("are SentencePiece pieces" in note for note in report.notes)
+
+
 def test_absent_biases_are_zeros_and_are_told(tmp_path: Path, vocabulary: Path) -> None:
     torch.save(ORIGINALS["words-lstm-without-bias"].module().state_dict(), tmp_path / "model.pt")
     report = imported(tmp_path / "model.pt", vocabulary, tmp_path / "out")
