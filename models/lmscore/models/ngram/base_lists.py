@@ -10,7 +10,7 @@ Which state is a base depends on the model alone, never on what is kept, and so 
 from __future__ import annotations
 
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from lmscore.models.ngram.children import list_of
 from lmscore.models.ngram.distribution import suffix_chain
 from lmscore.models.ngram.excess import Memory, UnigramSums, backed_off, collect, excess_of
 from lmscore.models.ngram.results import LN10
+
+Number = TypeVar("Number", np.int32, np.int64, np.float32, np.float64)
 
 LEAST_BYTES = 128
 """Of a base's list of followers: fewer are read in less time than it takes to look the base up."""
@@ -59,15 +61,23 @@ class _Lists:
 
     def make_room(self, words: int) -> None:
         """For one more list of so many words."""
-        if len(self.numbers) == len(self.spans):
-            self.spans = np.concatenate((self.spans, np.zeros_like(self.spans)))
-            self.peaks = np.concatenate((self.peaks, np.empty_like(self.peaks)))
-            self.shares = np.concatenate((self.shares, np.empty_like(self.shares)))
+        lists = len(self.numbers)
+        if lists == len(self.spans):
+            self.spans = _grown(self.spans, lists, lists)
+            self.peaks = _grown(self.peaks, lists, lists)
+            self.shares = _grown(self.shares, lists, lists)
         if len(self.words) - self.size < words:
             more = max(len(self.words), words)
-            self.words = np.concatenate((self.words, np.empty(more, np.int32)))
-            self.values = np.concatenate((self.values, np.empty(more, np.float32)))
-            self.sums = np.concatenate((self.sums, np.empty(more)))
+            self.words = _grown(self.words, self.size, more)
+            self.values = _grown(self.values, self.size, more)
+            self.sums = _grown(self.sums, self.size, more)
+
+
+def _grown(column: NDArray[Number], filled: int, more: int) -> NDArray[Number]:
+    """A column with more room, whose memory is not taken up before it is filled in."""
+    grown = np.empty((len(column) + more, *column.shape[1:]), column.dtype)
+    grown[:filled] = column[:filled]
+    return grown
 
 
 class BaseLists:
